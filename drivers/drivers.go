@@ -1,0 +1,100 @@
+// Package drivers says what a driver is: a thing that knows one kind of source (a SQLite database, a directory) and
+// nothing about where its bytes go or who asks for them.
+//
+// # Shapes
+//
+// A driver opens a [Source] from a [Spec]. A source has one of two shapes:
+//
+//   - [Stream]: a database. It freezes a consistent [View]; the view lists parts and writes each to an io.Writer. As a
+//     target it prepares itself, loads each part exactly once, and finishes.
+//   - [Tree]: a directory or a bucket. It walks a key range in order and opens an entry. As a target it puts entries,
+//     removes them, and settles what can only be set at the end.
+//
+// Drivers are listed in package drivers/all and are held to these contracts by package drivers/drivertest.
+//
+// # What a driver does not know
+//
+// The archive, the queue, retries, the command line. It returns errors that say what class they are of (see
+// [ErrNotFound] and its neighbours) and the layers above decide.
+package drivers
+
+import (
+	"context"
+	"encoding/json"
+
+	"salvor/internal/secret"
+)
+
+// Shape is how a driver's sources are dumped.
+type Shape string
+
+// The shapes.
+const (
+	ShapeStream Shape = "stream"
+	ShapeTree   Shape = "tree"
+)
+
+// Kind is what the registry knows of a driver.
+type Kind struct {
+	// Name is what a set's `driver:` says: "sqlite".
+	Name string
+	// Scheme is what a source on the command line begins with: "sqlite", "dir". A URL scheme (postgres) is kept as part
+	// of the source, others are cut off.
+	Scheme string
+	// Shape tells which interface the opened source implements.
+	Shape Shape
+	// Holds tells that a dump holds a consistent view open while its parts are read.
+	Holds bool
+	// Options are the names of the keys that a node of this driver may carry beside the common ones.
+	Options []string
+	// Check validates the options of a node without opening anything. It gets what the set says, as JSON; it names the
+	// offending key in its error. Nil where there are no options.
+	Check func(options json.RawMessage) error
+	// Open opens a source. It must not change anything there, and it must not fail because the place is absent (a
+	// restore may create it): Freeze and Walk return [ErrNotFound] then. The caller closes what it returns.
+	Open func(ctx context.Context, spec Spec) (Source, error)
+}
+
+// Spec is a node's source, as the process that opens it sees it.
+type Spec struct {
+	// Node is the node's path, for messages.
+	Node string
+	// Source is the resolved source: a path or a URL, which may hold a password.
+	Source secret.Text
+	// Options is the JSON object of the node's driver options; nil or empty where it has none.
+	Options json.RawMessage
+	// Scratch is a directory for temporary files; "" means the system's.
+	Scratch string
+}
+
+// Source is an opened source or target: a [Stream] or a [Tree], by the shape of its [Kind].
+type Source interface {
+	// Identities returns texts that name the place, for telling that a restore would write onto what was dumped: two
+	// sources of one host that share any text are the same place, through whatever path, link or alias each was named.
+	// A place that does not exist yet has the identities that it would have by name alone.
+	Identities(ctx context.Context) ([]string, error)
+	// Close releases what Open took. It is idempotent.
+	Close() error
+}
+
+// Target says how a restore may treat what is already there. The zero value is the careful default: the place must be
+// absent or empty, or hold only what is already equal.
+type Target struct {
+	// Run is the restore's id; leftovers that carry another run's name are not this run's.
+	Run string
+	// Overwrite replaces what differs and keeps what is extra.
+	Overwrite bool
+	// Mirror replaces what differs and removes what is extra.
+	Mirror bool
+}
+
+// Replace tells whether existing things that differ may be replaced.
+func (t Target) Replace() bool { return t.Overwrite || t.Mirror }
+
+// Attempt names the work that writes: temporary files and sessions carry it, so that a later attempt can tell its own
+// from another's.
+type Attempt struct {
+	Run   string // the run's id
+	Task  string // the task's id
+	Token string // random, new for every attempt; letters and digits
+}

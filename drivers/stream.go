@@ -1,0 +1,73 @@
+package drivers
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+)
+
+// Stream is a source that is dumped as parts out of one consistent view.
+type Stream interface {
+	Source
+
+	// Freeze opens a consistent view of everything the node dumps. It returns [ErrNotFound] where the source does not
+	// exist, [ErrAccess] where it may not be read. The view outlives ctx; the caller ends it with [View.End].
+	Freeze(ctx context.Context) (View, error)
+
+	// CheckTarget tells whether a restore with these rules may write here, and changes nothing. contents are the parts
+	// that the dump holds. Errors: [ErrNotEmpty], [ErrAccess]. It may be called at any time, also after an interrupted
+	// restore of the same contents, which it must accept.
+	CheckTarget(ctx context.Context, target Target, contents []Part) error
+
+	// Prepare makes the target ready for Load. It is called once a run at a time, again after a crash: idempotent.
+	Prepare(ctx context.Context, target Target, contents []Part) error
+
+	// Load loads one part from r exactly once: if an earlier attempt of the same run already did, it does nothing and
+	// returns nil, whether or not r was read. If r returns an error, or ctx ends, nothing of the part may be visible in
+	// the target. Parts may be loaded concurrently, by several processes.
+	Load(ctx context.Context, target Target, attempt Attempt, part Part, r io.Reader) error
+
+	// Finish does what comes after the last part and removes what the restore left beside the data. Idempotent.
+	Finish(ctx context.Context, target Target, contents []Part) error
+}
+
+// View is a consistent view of a stream source. Its methods are safe for concurrent use, except End.
+type View interface {
+	// Facts describes the view, as JSON to be kept in the dump's manifest: versions, positions, clocks. No secrets.
+	Facts() json.RawMessage
+
+	// Parts calls yield for every part of the view, in any order, and stops at its first error. The set of parts is the
+	// same at every call.
+	Parts(ctx context.Context, yield func(Part) error) error
+
+	// Dump writes one part, byte for byte the same at every call in one view. An error of w is returned as it is.
+	// If the view is gone it returns [ErrViewLost].
+	Dump(ctx context.Context, part Part, w io.Writer) (Counts, error)
+
+	// Alive returns [ErrViewLost] once the view is known to be gone. It is called every few seconds and must be cheap.
+	Alive(ctx context.Context) error
+
+	// End closes the view. A nil result proves that the view lasted until now: everything that was dumped out of it is
+	// one moment's state. A second call returns nil.
+	End(ctx context.Context) error
+}
+
+// Part is one stream of a dump. Drivers make it and get it back, in another process or years later.
+type Part struct {
+	// Name is unique in its node: "database", "public.orders/3". Any text without NUL; at most 512 bytes.
+	Name string `json:"name"`
+	// Ext is what a person needs to read the stored part without Salvor, as a file's ending: "sqlite", "copy", "sql".
+	Ext string `json:"ext"`
+	// Size is the expected size in bytes, as a weight; it need not be exact.
+	Size int64 `json:"size,omitempty"`
+	// Ref is the driver's own description of the part (a table's name and range): what Dump and Load need.
+	Ref json.RawMessage `json:"ref,omitempty"`
+}
+
+// Counts is what a driver counted while it wrote a part.
+type Counts struct {
+	// Rows is the number of rows; 0 where the part has no rows.
+	Rows int64 `json:"rows,omitempty"`
+	// Digest is an order-independent digest of the rows; "" where there is none.
+	Digest string `json:"digest,omitempty"`
+}
