@@ -1,0 +1,108 @@
+package tasks
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// FreezeSpec tells a freeze task which nodes' views it opens: one, or all of a group that is frozen together.
+type FreezeSpec struct {
+	Nodes []FreezeNode `json:"nodes"`
+}
+
+// FreezeNode is one node of a freeze task.
+type FreezeNode struct {
+	Node string `json:"node"`
+	// Step is the part step that the freeze task grows for this node.
+	Step string `json:"step"`
+}
+
+// FreezeResult is what a freeze task answers, by node path.
+type FreezeResult struct {
+	Nodes map[string]Frozen `json:"nodes"`
+}
+
+// Frozen describes one node's view, or a tree's walk.
+type Frozen struct {
+	Started    time.Time       `json:"started"`
+	Ended      time.Time       `json:"ended"`
+	Identities []string        `json:"identities,omitempty"`
+	Hostname   string          `json:"hostname,omitempty"`
+	Facts      json.RawMessage `json:"facts,omitempty"`
+	// Skew is, for a group that was frozen together, the time between the first view's opening and the last's.
+	Skew time.Duration `json:"skew,omitempty"`
+}
+
+// PartSpec tells a part task what it dumps: a stream's part, or a tree's range of paths.
+type PartSpec struct {
+	// Index is the part's number in its node, from 0.
+	Index int `json:"index"`
+	// Part is a stream's part, as its driver described it.
+	Part json.RawMessage `json:"part,omitempty"`
+	// Epoch is the view's epoch.
+	Epoch int `json:"epoch,omitempty"`
+	// From and To are a tree's range, as bytes because paths may be any.
+	From []byte `json:"from,omitempty"`
+	To   []byte `json:"to,omitempty"`
+}
+
+// PartResult is what a part task answers: the archive's record of what it stored, which seal puts into the manifest.
+type PartResult struct {
+	Index int `json:"index"`
+	// Ended is when the last of it was read.
+	Ended time.Time `json:"ended"`
+	// Part or Segment is the archive's record.
+	Part    json.RawMessage `json:"part,omitempty"`
+	Segment json.RawMessage `json:"segment,omitempty"`
+}
+
+// LoadSpec tells a load task which part or segment (by its index in the node's manifest) it loads.
+type LoadSpec struct {
+	Index int `json:"index"`
+}
+
+// LoadResult is what a load task answers.
+type LoadResult struct {
+	Entries  int64            `json:"entries,omitempty"`  // entries that were put
+	Equal    int64            `json:"equal,omitempty"`    // entries that were already there
+	Bytes    int64            `json:"bytes,omitempty"`    // bytes of content that were written
+	Warnings map[string]int64 `json:"warnings,omitempty"` // counted by kind
+	Problems []Problem        `json:"problems,omitempty"` // entries that could not be restored; at most 100
+	Failed   int64            `json:"failed,omitempty"`   // how many could not
+}
+
+// Problem is one entry or object that could not be read or restored.
+type Problem struct {
+	Path    string `json:"path"`
+	Message string `json:"message"`
+}
+
+// NodeResult is what seal, finish and check tasks answer about their node, for reports.
+type NodeResult struct {
+	Node       string           `json:"node"`
+	Driver     string           `json:"driver,omitempty"`
+	Parts      int              `json:"parts,omitempty"`
+	Entries    int64            `json:"entries,omitempty"`
+	Bytes      int64            `json:"bytes,omitempty"`  // of content
+	Stored     int64            `json:"stored,omitempty"` // newly written to the archive
+	Reused     int64            `json:"reused,omitempty"` // bytes of content that an earlier dump already held
+	Equal      int64            `json:"equal,omitempty"`
+	Unreadable int64            `json:"unreadable,omitempty"`
+	Vanished   int64            `json:"vanished,omitempty"`
+	Warnings   map[string]int64 `json:"warnings,omitempty"`
+	Problems   []Problem        `json:"problems,omitempty"`
+	// Manifest is the archive's record of the node's manifest (seal).
+	Manifest json.RawMessage `json:"manifest,omitempty"`
+}
+
+// CommitResult is what a commit task answers.
+type CommitResult struct {
+	Partial bool     `json:"partial,omitempty"`
+	Missing []string `json:"missing,omitempty"` // nodes that are not in the dump
+}
+
+// Progress is what a running task reports with each beat.
+type Progress struct {
+	Entries int64 `json:"entries,omitempty"`
+	Bytes   int64 `json:"bytes,omitempty"`
+}
