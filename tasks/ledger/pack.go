@@ -1,0 +1,76 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"salvor/tasks"
+)
+
+// Tasks are stored as a header line and JSON. Scripts read the header only: a flag ('h' holder, 'g' grower, '-' neither),
+// the route and the weight, separated by unit separators.
+const unit = "\x1f"
+
+// heaviest bounds weights and progress, so that no sum in Redis overflows.
+const heaviest = 1 << 50
+
+func pack(t tasks.Task, flag string) (string, error) {
+	data, err := json.Marshal(t)
+	if err != nil {
+		return "", fmt.Errorf("encode task %s: %w", t.ID, err)
+	}
+	hold := ""
+	if t.Route.Hold {
+		hold = "1"
+	}
+	header := []string{flag, hold, t.Route.Host, t.Route.Worker, strconv.FormatInt(clamp(t.Weight), 10)}
+	return strings.Join(header, unit) + "\n" + string(data), nil
+}
+
+func unpack(packed string) (tasks.Task, error) {
+	_, data, ok := strings.Cut(packed, "\n")
+	var t tasks.Task
+	if !ok {
+		return t, fmt.Errorf("decode task: no header")
+	}
+	if err := json.Unmarshal([]byte(data), &t); err != nil {
+		return t, fmt.Errorf("decode task: %w", err)
+	}
+	return t, nil
+}
+
+func unpackRoute(header string) tasks.Route {
+	words := strings.Split(header, unit)
+	if len(words) != 5 {
+		return tasks.Route{}
+	}
+	return tasks.Route{Hold: words[1] == "1", Host: words[2], Worker: words[3]}
+}
+
+func clamp(n int64) int64 { return min(max(n, 0), heaviest) }
+
+// unpackFailure decodes a stored failure: JSON as a caller gave it, or what a script noted.
+func unpackFailure(stored string) tasks.Failure {
+	var f tasks.Failure
+	if strings.HasPrefix(stored, "{") && json.Unmarshal([]byte(stored), &f) == nil {
+		return f
+	}
+	words := strings.Split(stored, unit)
+	if len(words) != 4 {
+		return tasks.Failure{Class: tasks.Permanent, Message: stored}
+	}
+	f = tasks.Failure{Class: tasks.Permanent, Task: words[1], Node: words[2], Worker: words[3]}
+	switch words[0] {
+	case "deaths":
+		f.Message = "too many attempts were lost with their worker"
+		f.Hint = "look at the logs of the workers: something ends them while they do this task"
+	case "epochs":
+		f.Message = "the consistent view was lost too often"
+		f.Hint = "look at the logs of the workers that held it"
+	default:
+		f.Message = words[0]
+	}
+	return f
+}
