@@ -1,0 +1,178 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+const (
+	strayMessage   = "no committed dump needs it: a killed run left it, or an open one wrote it"
+	foreignMessage = "not known to this format"
+)
+
+// found reports a stray or foreign object.
+func (v *verifier) found(kind FindingKind, key string, ref Ref) {
+	message := strayMessage
+	if kind == Foreign {
+		message = foreignMessage
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.report(Finding{Kind: kind, Key: key, Message: message, Set: ref.Set, Dump: ref.Dump})
+}
+
+// listShared notes every pack and object, and reports what is neither.
+func (v *verifier) listShared(ctx context.Context) error {
+	note := func(o objectInfo) error {
+		pack, isPack := packOfKey(o.key)
+		object, zstd, isObject := objectOfKey(o.key)
+		switch {
+		case isTemp(o.key):
+			v.found(Stray, o.key, Ref{})
+		case o.odd || !isPack && !isObject:
+			v.found(Foreign, o.key, Ref{})
+		case isPack:
+			v.packs[packID(hashBytes(pack))] = packState{}
+		default:
+			v.objects[objectID{hashBytes(object), zstd}] = objectState{}
+		}
+		v.total += o.size
+		return nil
+	}
+	for _, prefix := range []string{packsDir, objectsDir} {
+		if err := v.archive.store.list(ctx, prefix, listAll, note); err != nil {
+			return err
+		}
+	}
+	err := v.archive.store.list(ctx, dumpsDir, listAll, func(o objectInfo) error {
+		v.total += o.size
+		return nil
+	})
+	v.listed = true
+	return err
+}
+
+// listDump reports what lies in a committed dump and is not named by it.
+func (v *verifier) listDump(ctx context.Context, ref Ref, known map[string]bool) error {
+	return v.archive.store.list(ctx, ref.dir(), listAll, func(o objectInfo) error {
+		rest := o.key[len(ref.dir()):]
+		switch {
+		case known[o.key]:
+		case isTemp(o.key), strings.HasPrefix(rest, "data/"), strings.HasPrefix(rest, "nodes/"), rest == "plan.json":
+			v.found(Stray, o.key, ref)
+		default:
+			v.found(Foreign, o.key, ref)
+		}
+		return nil
+	})
+}
+
+// listRest reports what is neither in a committed dump nor needed by one.
+func (v *verifier) listRest(ctx context.Context, refs []Ref) error {
+	for id, state := range v.packs {
+		if state.state == onlyListed {
+			v.found(Stray, packKey(fmt.Sprintf("%x", id)), Ref{})
+		}
+	}
+	for id, state := range v.objects {
+		if state.state == onlyListed {
+			v.found(Stray, objectKey(fmt.Sprintf("%x", id.sha), id.zstd), Ref{})
+		}
+	}
+	if err := v.listTop(ctx); err != nil {
+		return err
+	}
+	committed := make(map[Ref]bool, len(refs))
+	for _, ref := range refs {
+		committed[ref] = true
+	}
+	sets, err := v.level(ctx, dumpsDir, validSet)
+	if err != nil {
+		return err
+	}
+	for _, set := range sets {
+		ids, err := v.level(ctx, dumpsDir+set+"/", func(id string) bool { _, ok := dumpIDTime(id); return ok })
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			ref := Ref{set, id}
+			if committed[ref] {
+				continue
+			}
+			// One that was committed meanwhile is neither verified nor a stray.
+			if _, err := v.archive.store.stat(ctx, ref.dir()+"manifest.json"); err == nil {
+				continue
+			} else if !errors.Is(err, errMissing) {
+				return err
+			}
+			if err := v.listDump(ctx, ref, map[string]bool{}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// level returns the "directories" below a prefix that are valid and reports everything else there.
+func (v *verifier) level(ctx context.Context, prefix string, valid func(string) bool) ([]string, error) {
+	var names []string
+	err := v.archive.store.list(ctx, prefix, listLevel, func(o objectInfo) error {
+		name, ok := strings.CutSuffix(o.key[len(prefix):], "/")
+		switch {
+		case ok && valid(name):
+			names = append(names, name)
+		case !ok && isTemp(o.key):
+			v.found(Stray, o.key, Ref{})
+		default:
+			v.found(Foreign, o.key, Ref{})
+		}
+		return nil
+	})
+	slices.Sort(names)
+	return names, err
+}
+
+func (v *verifier) listTop(ctx context.Context) error {
+	return v.archive.store.list(ctx, "", listLevel, func(o objectInfo) error {
+		switch {
+		case o.key == markerKey, o.key == readmeKey, o.key == dumpsDir, o.key == packsDir, o.key == objectsDir, o.key == runsDir,
+			o.key == "lost+found/":
+		case isTemp(o.key):
+			v.found(Stray, o.key, Ref{})
+		default:
+			v.found(Foreign, o.key, Ref{})
+		}
+		return nil
+	})
+}
+
+// runs verifies the run reports and the marker.
+func (v *verifier) runs(ctx context.Context) error {
+	if problem := v.read(ctx, func() error { _, err := readMarker(ctx, v.archive.store); return err }); problem != nil {
+		v.lose(ctx, markerKey, problem, owner{}, "", 0)
+	}
+	return v.archive.store.list(ctx, runsDir, listLevel, func(o objectInfo) error {
+		run, isReport := strings.CutSuffix(o.key[len(runsDir):], ".json")
+		if !isReport {
+			run, isReport = strings.CutSuffix(run, ".open")
+		}
+		if isTemp(o.key) {
+			v.found(Stray, o.key, Ref{})
+			return nil
+		}
+		if !isReport || !validRun(run) {
+			v.found(Foreign, o.key, Ref{})
+			return nil
+		}
+		problem := v.read(ctx, func() error { _, err := v.archive.readRun(ctx, o); return err })
+		if problem != nil && !errors.Is(problem, errMissing) { // missing: it has ended since
+			v.lose(ctx, o.key, problem, owner{}, "", 0)
+		}
+		v.count(o.size)
+		return ctxError(ctx)
+	})
+}
