@@ -1,0 +1,17 @@
+// Package all lists the drivers that the program is built with. It exists so that nothing registers itself: who wants the
+// drivers asks for them.
+package all
+
+import (
+	"salvor/drivers"
+	"salvor/drivers/filesystem"
+	"salvor/drivers/sqlite"
+)
+
+// Registry returns a new registry that holds every driver.
+func Registry() *drivers.Registry {
+	r := &drivers.Registry{}
+	r.Register(filesystem.Kind())
+	r.Register(sqlite.Kind())
+	return r
+}

@@ -1,0 +1,37 @@
+package all_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"salvor/drivers"
+	"salvor/drivers/all"
+)
+
+func TestRegistry(t *testing.T) {
+	t.Parallel()
+	type listed struct {
+		Name, Scheme string
+		Shape        drivers.Shape
+	}
+	var got []listed
+	for _, k := range all.Registry().Kinds() {
+		got = append(got, listed{k.Name, k.Scheme, k.Shape})
+	}
+	want := []listed{
+		{"filesystem", "dir", drivers.ShapeTree},
+		{"sqlite", "sqlite", drivers.ShapeStream},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("Registry() (-want +got):\n%s", diff)
+	}
+}
+
+func TestUnknownDriver(t *testing.T) {
+	t.Parallel()
+	_, err := all.Registry().Lookup("pg")
+	if want := `unknown driver "pg" (have filesystem, sqlite)`; err == nil || err.Error() != want {
+		t.Errorf("Lookup(pg) = %v, want %s", err, want)
+	}
+}
