@@ -1,0 +1,179 @@
+package workers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"salvor/drivers"
+	"salvor/tasks"
+	"salvor/tasks/ledger"
+	"salvor/tasks/queue"
+)
+
+// attempt is one claimed try at a task.
+type attempt struct {
+	*Worker
+	run   *runContext
+	claim ledger.Claim
+
+	entries, bytes atomic.Int64  // progress so far, told with each beat
+	released       chan struct{} // closed when a holder may end its views
+	release        sync.Once
+}
+
+// Causes that end an attempt's context.
+var (
+	errRevoked   = errors.New("attempt was revoked") // another attempt has the task, or the ledger lost the run
+	errCancelled = errors.New("run is ending")
+)
+
+// handle is the queue's handler: it returns when the ledger has the outcome, or nothing more can be said to it.
+func (w *Worker) handle(ctx context.Context, d queue.Delivery) {
+	claim, err := w.cfg.Ledger.Claim(ctx, d.Run, d.Task, d.Attempt, w.cfg.ID)
+	if err != nil {
+		if !errors.Is(err, ledger.ErrStale) && !errors.Is(err, ledger.ErrOver) && !errors.Is(err, ledger.ErrNoRun) {
+			w.cfg.Log.WarnContext(ctx, "claim failed; the ledger will send the task again", "run", d.Run, "task", d.Task, "error", err)
+		}
+		return
+	}
+	a := &attempt{Worker: w, claim: claim, released: make(chan struct{})}
+	result, err := a.do(ctx)
+	a.report(ctx, result, err)
+}
+
+// do runs the handler of the task's kind while a second goroutine beats.
+func (a *attempt) do(parent context.Context) (any, error) {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	var beating sync.WaitGroup
+	beating.Go(func() { a.beat(ctx, cancel) })
+	defer beating.Wait()
+	defer cancel(nil)
+
+	r, err := a.Worker.run(ctx, a.claim.Run)
+	if err != nil {
+		return nil, err
+	}
+	a.run = r
+	result, err := a.dispatch(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return nil, cause // the handler's error is but an echo
+	}
+	return result, err
+}
+
+func (a *attempt) dispatch(ctx context.Context) (any, error) {
+	switch a.claim.Task.Kind {
+	case tasks.KindFreeze:
+		return a.freeze(ctx)
+	case tasks.KindPart:
+		return a.part(ctx)
+	case tasks.KindSeal:
+		return a.seal(ctx)
+	case tasks.KindCommit:
+		return a.commit(ctx)
+	case tasks.KindCheck:
+		return a.check(ctx)
+	case tasks.KindPrepare:
+		return a.prepare(ctx)
+	case tasks.KindLoad:
+		return a.load(ctx)
+	case tasks.KindFinish:
+		return a.finish(ctx)
+	default:
+		return nil, fmt.Errorf("task %s: %w: unknown kind %q", a.claim.Task.ID, drivers.ErrInvalid, a.claim.Task.Kind)
+	}
+}
+
+// beat tells the ledger every few seconds that the attempt lives. Short tasks beat more often, so that a holder of views
+// learns soon that it may let go: the wait is a tenth of the time it has run, within bounds.
+func (a *attempt) beat(ctx context.Context, cancel context.CancelCauseFunc) {
+	const soonest = 20 * time.Millisecond
+	latest := a.cfg.Ledger.Options().Beat
+	holder := a.claim.Task.Kind == tasks.KindFreeze
+	started := time.Now()
+	for {
+		wait := latest
+		if holder {
+			wait = min(max(time.Since(started)/10, soonest), latest)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		signal, err := a.cfg.Ledger.Beat(ctx, a.claim, a.progress())
+		switch {
+		case errors.Is(err, ledger.ErrStale), errors.Is(err, ledger.ErrNoRun):
+			cancel(errRevoked)
+			return
+		case err != nil:
+			// Redis is away: the work goes on and is reported when it is back.
+		case signal.Cancel:
+			cancel(errCancelled)
+			return
+		case signal.Release:
+			a.release.Do(func() { close(a.released) })
+		}
+	}
+}
+
+func (a *attempt) progress() tasks.Progress {
+	return tasks.Progress{Entries: a.entries.Load(), Bytes: a.bytes.Load()}
+}
+
+// report tells the ledger the outcome and sends what became ready. The ledger goes on trying while Redis is away.
+func (a *attempt) report(ctx context.Context, result any, err error) {
+	if errors.Is(err, errRevoked) {
+		return
+	}
+	// The outcome is stored although the worker stops; the deadline bounds how long a stop can take.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportFor)
+	defer cancel()
+	var data json.RawMessage
+	if err == nil {
+		if data, err = json.Marshal(result); err != nil {
+			err = fmt.Errorf("task %s: %w: encode result: %w", a.claim.Task.ID, drivers.ErrInvalid, err)
+		}
+	}
+	var ready []ledger.Emission
+	if err == nil {
+		ready, err = a.cfg.Ledger.Finish(ctx, a.claim, data, a.progress())
+	} else {
+		ready, err = a.cfg.Ledger.Fail(ctx, a.claim, a.failure(err))
+	}
+	switch {
+	case err == nil:
+		a.send(ctx, ready)
+	case errors.Is(err, ledger.ErrStale), errors.Is(err, ledger.ErrNoRun), errors.Is(err, ledger.ErrOver):
+		// Another attempt has the task, or nobody waits for it any more.
+	default:
+		a.cfg.Log.WarnContext(ctx, "the ledger did not take an outcome; the task will run again", "task", a.claim.Task.ID, "error", err)
+	}
+}
+
+// reportFor is how long a finished attempt keeps its outcome for a Redis that is away.
+const reportFor = 10 * time.Minute
+
+// send enqueues what became ready. A failure is no loss: the outbox keeps it and the sweep sends it again.
+func (a *attempt) send(ctx context.Context, ready []ledger.Emission) {
+	if len(ready) == 0 {
+		return
+	}
+	if err := a.sender.Send(ctx, ready); err != nil {
+		a.cfg.Log.WarnContext(ctx, "send failed; the sweep will send again", "tasks", len(ready), "error", err)
+	}
+}
+
+// spec decodes the task's spec.
+func (a *attempt) spec(into any) error {
+	if err := json.Unmarshal(a.claim.Task.Spec, into); err != nil {
+		return fmt.Errorf("task %s: %w: decode spec: %w", a.claim.Task.ID, drivers.ErrInvalid, err)
+	}
+	return nil
+}

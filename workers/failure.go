@@ -1,0 +1,62 @@
+package workers
+
+import (
+	"errors"
+
+	"salvor/archive"
+	"salvor/drivers"
+	"salvor/tasks"
+	"salvor/tasks/queue"
+)
+
+// codes is the one table from errors to their codes. Errors with a code are not tried again.
+func codes() []struct {
+	err  error
+	code string
+} {
+	return []struct {
+		err  error
+		code string
+	}{
+		{archive.ErrCorrupt, "archive_corrupt"},
+		{archive.ErrNotFound, "archive_missing"},
+		{archive.ErrNotArchive, "not_archive"},
+		{archive.ErrNewerFormat, "newer_format"},
+		{archive.ErrExists, "exists"},
+		{archive.ErrNoSpace, "no_space"},
+		{archive.ErrAccess, "access"},
+		{drivers.ErrUnsafePath, "unsafe_path"},
+		{drivers.ErrNotFound, "not_found"},
+		{drivers.ErrNotEmpty, "not_empty"},
+		{drivers.ErrInvalid, "invalid"},
+		{drivers.ErrCorrupt, "corrupt"},
+		{drivers.ErrNoSpace, "no_space"},
+		{drivers.ErrAccess, "access"},
+	}
+}
+
+// failure says what the ledger is to do about an error, and what a user is told of it.
+func (a *attempt) failure(err error) tasks.Failure {
+	f := tasks.Failure{
+		Class: tasks.Transient, Task: a.claim.Task.ID, Node: a.claim.Task.Node, Message: err.Error(), Worker: a.cfg.ID,
+	}
+	var hinter interface{ Hint() string }
+	if errors.As(err, &hinter) {
+		f.Hint = hinter.Hint()
+	}
+	switch {
+	case errors.Is(err, errCancelled), errors.Is(err, queue.ErrStopped):
+		f.Class = tasks.HandBack
+		return f
+	case errors.Is(err, drivers.ErrViewLost):
+		f.Class = tasks.LostView
+		return f
+	}
+	for _, c := range codes() {
+		if errors.Is(err, c.err) {
+			f.Class, f.Code = tasks.Permanent, c.code
+			break
+		}
+	}
+	return f
+}

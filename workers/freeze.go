@@ -1,0 +1,206 @@
+package workers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"salvor/drivers"
+	"salvor/tasks"
+	"salvor/tasks/ledger"
+)
+
+// freeze opens the views of one node, or of a group that is frozen together, lists their parts, and holds the views until
+// all parts are done. A tree has no view: its freeze cuts the tree into ranges of paths.
+func (a *attempt) freeze(ctx context.Context) (any, error) {
+	var spec tasks.FreezeSpec
+	if err := a.spec(&spec); err != nil {
+		return nil, err
+	}
+	if len(spec.Nodes) == 0 {
+		return nil, fmt.Errorf("task %s: %w: no nodes", a.claim.Task.ID, drivers.ErrInvalid)
+	}
+	node := a.run.nodes[spec.Nodes[0].Node]
+	kind, err := a.cfg.Registry.Lookup(node.Driver)
+	if err != nil {
+		return nil, errors.Join(drivers.ErrInvalid, err)
+	}
+	if kind.Shape == drivers.ShapeTree {
+		return a.listTree(ctx, spec.Nodes[0])
+	}
+	return a.holdViews(ctx, spec)
+}
+
+// held is one view that a freeze task holds.
+type held struct {
+	tasks.FreezeNode
+	source drivers.Source
+	view   drivers.View
+	key    viewKey
+	limit  int
+	frozen tasks.Frozen
+}
+
+// holdViews opens all views before any is read, then grows each node's parts, then waits for their end.
+func (a *attempt) holdViews(ctx context.Context, spec tasks.FreezeSpec) (_ any, err error) {
+	var all []*held
+	defer func() {
+		for _, h := range all {
+			err = errors.Join(err, a.letGo(ctx, h))
+		}
+	}()
+	first := time.Now()
+	for _, n := range spec.Nodes {
+		h, err := a.openView(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, h)
+	}
+	skew := time.Duration(0)
+	if len(all) > 1 {
+		skew = time.Since(first)
+	}
+	for _, h := range all {
+		h.frozen.Skew = skew
+		if err := a.growParts(ctx, h); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.hold(ctx, all); err != nil {
+		return nil, err
+	}
+	result := tasks.FreezeResult{Nodes: make(map[string]tasks.Frozen)}
+	for _, h := range all {
+		if err := h.view.End(ctx); err != nil {
+			return nil, fmt.Errorf("end view of node %s: %w", h.Node, err)
+		}
+		h.frozen.Ended = time.Now().UTC()
+		result.Nodes[h.Node] = h.frozen
+	}
+	return result, nil
+}
+
+func (a *attempt) openView(ctx context.Context, n tasks.FreezeNode) (_ *held, err error) {
+	node := a.run.nodes[n.Node]
+	_, source, err := a.openSource(ctx, a.run, n.Node, node.Driver, node.Source)
+	if err != nil {
+		return nil, err
+	}
+	h := &held{FreezeNode: n, source: source, limit: node.Limit, key: viewKey{a.claim.Run, n.Node, a.claim.Epoch}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.letGo(ctx, h))
+		}
+	}()
+	stream, ok := source.(drivers.Stream)
+	if !ok {
+		return nil, fmt.Errorf("node %s: %w: driver %s has no views", n.Node, drivers.ErrInvalid, node.Driver)
+	}
+	if h.frozen, err = describe(ctx, source); err != nil {
+		return nil, fmt.Errorf("identify node %s: %w", n.Node, err)
+	}
+	if h.view, err = stream.Freeze(ctx); err != nil {
+		return nil, fmt.Errorf("freeze node %s: %w", n.Node, err)
+	}
+	h.frozen.Facts = h.view.Facts()
+	a.views.put(h.key, h.view)
+	return h, nil
+}
+
+// describe tells where a source is and starts its clock.
+func describe(ctx context.Context, source drivers.Source) (tasks.Frozen, error) {
+	identities, err := source.Identities(ctx)
+	if err != nil {
+		return tasks.Frozen{}, err
+	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		return tasks.Frozen{}, fmt.Errorf("read host name: %w", err)
+	}
+	return tasks.Frozen{Started: time.Now().UTC(), Identities: identities, Hostname: hostname}, nil
+}
+
+// letGo ends a view and closes its source, however the attempt ends. The context may have ended.
+func (a *attempt) letGo(ctx context.Context, h *held) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	a.views.drop(h.key)
+	if h.view != nil && h.frozen.Ended.IsZero() {
+		_ = h.view.End(ctx) // the attempt failed already; what the view proves is of no use
+	}
+	if err := h.source.Close(); err != nil {
+		return fmt.Errorf("close node %s: %w", h.Node, err)
+	}
+	return nil
+}
+
+// partsAtOnce is how many tasks are collected before they are given to the ledger.
+const partsAtOnce = 250
+
+// growParts adds one task for each part of a view. Its parts come to this process, which holds the view.
+func (a *attempt) growParts(ctx context.Context, h *held) error {
+	g := ledger.Growth{Step: h.Step, Window: ledger.Window{ID: fmt.Sprintf("view:%s:%s:%d", h.key.run, h.Node, h.key.epoch), Limit: h.limit}}
+	index := 0
+	err := h.view.Parts(ctx, func(p drivers.Part) error {
+		part, err := json.Marshal(p)
+		if err != nil {
+			return fmt.Errorf("encode part %s: %w", p.Name, err)
+		}
+		spec, err := json.Marshal(tasks.PartSpec{Index: index, Part: part, Epoch: a.claim.Epoch})
+		if err != nil {
+			return fmt.Errorf("encode part %s: %w", p.Name, err)
+		}
+		g.Tasks = append(g.Tasks, tasks.Task{
+			ID: fmt.Sprintf("part:%s:%06d", h.Node, index), Kind: tasks.KindPart, Node: h.Node,
+			Weight: p.Size, Route: tasks.Route{Worker: a.cfg.ID}, Spec: spec,
+		})
+		index++
+		if len(g.Tasks) < partsAtOnce {
+			return nil
+		}
+		return a.grow(ctx, &g)
+	})
+	if err != nil {
+		return fmt.Errorf("list parts of node %s: %w", h.Node, err)
+	}
+	g.Close = true
+	return a.grow(ctx, &g)
+}
+
+// grow gives tasks to the ledger, sends what may start, and empties the growth for the next.
+func (a *attempt) grow(ctx context.Context, g *ledger.Growth) error {
+	ready, err := a.cfg.Ledger.Grow(ctx, a.claim, *g)
+	if errors.Is(err, ledger.ErrStale) || errors.Is(err, ledger.ErrNoRun) {
+		return errRevoked
+	}
+	if err != nil {
+		return fmt.Errorf("add tasks to step %s: %w", g.Step, err)
+	}
+	a.send(ctx, ready)
+	g.Tasks = nil
+	return nil
+}
+
+// hold waits until the ledger says that all parts are done, and watches the views meanwhile.
+func (a *attempt) hold(ctx context.Context, all []*held) error {
+	tick := time.NewTicker(a.cfg.Ledger.Options().Beat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-a.released:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+		for _, h := range all {
+			if err := h.view.Alive(ctx); err != nil {
+				return fmt.Errorf("hold view of node %s: %w", h.Node, err)
+			}
+		}
+	}
+}

@@ -1,0 +1,178 @@
+package workers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"salvor/archive"
+	"salvor/drivers"
+	"salvor/tasks"
+)
+
+// target is where a node is restored to, with what is restored there.
+type target struct {
+	node     tasks.RestoreNode
+	rules    drivers.Target
+	manifest *archive.NodeManifest
+	source   drivers.Source
+	only     selection
+}
+
+// openTarget opens the place that the task's node is restored to.
+func (a *attempt) openTarget(ctx context.Context) (*target, error) {
+	path := a.claim.Task.Node
+	if a.run.plan.Restore == nil {
+		return nil, fmt.Errorf("task %s: %w: the run restores nothing", a.claim.Task.ID, drivers.ErrInvalid)
+	}
+	node, ok := a.run.plan.Restore.Nodes[path]
+	if !ok {
+		return nil, fmt.Errorf("task %s: %w: node %s is not restored", a.claim.Task.ID, drivers.ErrInvalid, path)
+	}
+	manifest, err := a.run.nodeManifest(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if manifest == nil {
+		return nil, fmt.Errorf("restore node %s: %w: dump %s does not hold it", path, drivers.ErrNotFound, a.run.ref.Dump)
+	}
+	kind, source, err := a.openSource(ctx, a.run, path, node.Driver, node.Source)
+	if err != nil {
+		return nil, err
+	}
+	if string(kind.Shape) != manifest.Shape || (kind.Shape == drivers.ShapeStream && kind.Name != manifest.Driver) {
+		err := fmt.Errorf("restore node %s: %w: what %s dumped cannot be restored by %s", path, drivers.ErrInvalid, manifest.Driver, kind.Name)
+		return nil, errors.Join(err, source.Close())
+	}
+	r := a.run.plan.Restore
+	return &target{
+		node: node, manifest: manifest, source: source, only: selection(node.Only),
+		rules: drivers.Target{Run: a.claim.Run, Overwrite: r.Overwrite, Mirror: r.Mirror},
+	}, nil
+}
+
+// tree returns the target as a tree; it is one if the manifest has segments.
+func (t *target) tree() (drivers.Tree, error) {
+	tree, ok := t.source.(drivers.Tree)
+	if !ok {
+		return nil, fmt.Errorf("%w: driver %s is not a tree", drivers.ErrInvalid, t.node.Driver)
+	}
+	return tree, nil
+}
+
+// stream returns the target as a stream.
+func (t *target) stream() (drivers.Stream, error) {
+	stream, ok := t.source.(drivers.Stream)
+	if !ok {
+		return nil, fmt.Errorf("%w: driver %s is not a stream", drivers.ErrInvalid, t.node.Driver)
+	}
+	return stream, nil
+}
+
+// parts returns the selected parts of a stream, as its driver described them.
+func (t *target) parts() []drivers.Part {
+	var parts []drivers.Part
+	for _, p := range t.manifest.Parts {
+		if t.only.takes(p.Name) {
+			parts = append(parts, partOf(p))
+		}
+	}
+	return parts
+}
+
+func partOf(p archive.PartRecord) drivers.Part {
+	return drivers.Part{Name: p.Name, Ext: p.Ext, Size: p.Size, Ref: p.Ref}
+}
+
+// entryOf is the driver's view of a stored entry.
+func entryOf(e archive.Entry) (drivers.Entry, error) {
+	out := drivers.Entry{Path: e.Path, Type: drivers.EntryType(e.Type), Size: e.Size, Version: e.Version}
+	if len(e.Meta) > 0 {
+		if err := json.Unmarshal(e.Meta, &out.Meta); err != nil {
+			return out, fmt.Errorf("%w: metadata of %q: %w", archive.ErrCorrupt, e.Path, err)
+		}
+	}
+	return out, nil
+}
+
+// check tells whether the node may be restored to its target. All checks of a run are done before anything is written.
+func (a *attempt) check(ctx context.Context) (_ any, err error) {
+	t, err := a.openTarget(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, t.source.Close()) }()
+	if err := a.checkPlace(ctx, t); err != nil {
+		return nil, err
+	}
+	if err := t.only.checkFound(ctx, a, t); err != nil {
+		return nil, err
+	}
+	if t.manifest.Shape == string(drivers.ShapeTree) {
+		err = a.checkTree(ctx, t)
+	} else {
+		var stream drivers.Stream
+		if stream, err = t.stream(); err == nil {
+			err = stream.CheckTarget(ctx, t.rules, t.parts())
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("check target of node %s: %w", a.claim.Task.Node, err)
+	}
+	return tasks.NodeResult{Node: a.claim.Task.Node}, nil
+}
+
+// checkPlace refuses a target that is the source itself, unless the user said so.
+func (a *attempt) checkPlace(ctx context.Context, t *target) error {
+	if a.run.plan.Restore.InPlace {
+		return nil
+	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("read host name: %w", err)
+	}
+	if hostname != t.manifest.Hostname {
+		return nil
+	}
+	identities, err := t.source.Identities(ctx)
+	if err != nil {
+		return fmt.Errorf("identify target of node %s: %w", a.claim.Task.Node, err)
+	}
+	if !slices.ContainsFunc(identities, func(id string) bool { return slices.Contains(t.manifest.Identities, id) }) {
+		return nil
+	}
+	name := lastSegment(a.claim.Task.Node)
+	return drivers.WithHint(
+		fmt.Errorf("restore node %s: %w: the target is the source that was dumped", a.claim.Task.Node, drivers.ErrNotEmpty),
+		fmt.Sprintf("restore elsewhere with --into %s=…, or allow it with --in-place", name))
+}
+
+// prepare makes the target ready and adds a task for each part or segment.
+func (a *attempt) prepare(ctx context.Context) (_ any, err error) {
+	t, err := a.openTarget(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, t.source.Close()) }()
+	if t.manifest.Shape == string(drivers.ShapeTree) {
+		var tree drivers.Tree
+		if tree, err = t.tree(); err == nil {
+			err = tree.Target().Prepare(ctx, t.rules)
+		}
+	} else {
+		var stream drivers.Stream
+		if stream, err = t.stream(); err == nil {
+			err = stream.Prepare(ctx, t.rules, t.parts())
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("prepare target of node %s: %w", a.claim.Task.Node, err)
+	}
+	if err := a.growLoads(ctx, t); err != nil {
+		return nil, err
+	}
+	return tasks.NodeResult{Node: a.claim.Task.Node}, nil
+}

@@ -1,0 +1,45 @@
+package workers
+
+import (
+	"fmt"
+	"sync"
+
+	"salvor/drivers"
+)
+
+// views are the consistent views that this process holds, so that parts find them.
+type views struct {
+	mu   sync.Mutex
+	open map[viewKey]drivers.View
+}
+
+type viewKey struct {
+	run, node string
+	epoch     int
+}
+
+func (v *views) put(key viewKey, view drivers.View) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.open == nil {
+		v.open = make(map[viewKey]drivers.View)
+	}
+	v.open[key] = view
+}
+
+// get returns a view, or [drivers.ErrViewLost] if this process does not hold it (any more).
+func (v *views) get(key viewKey) (drivers.View, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	view, ok := v.open[key]
+	if !ok {
+		return nil, fmt.Errorf("view of node %s: %w", key.node, drivers.ErrViewLost)
+	}
+	return view, nil
+}
+
+func (v *views) drop(key viewKey) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.open, key)
+}

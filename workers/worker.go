@@ -1,0 +1,265 @@
+// Package workers does the work that tasks name: it joins drivers to the archive, one handler per kind of task.
+//
+// A [Worker] takes deliveries from the queue, claims each in the ledger, runs the handler of its kind while it beats, and
+// reports the outcome. Handlers are written so that an attempt may end at any moment and another may begin: what they
+// store carries the attempt's token or is named by its hash, and only what the ledger accepted is used.
+//
+// # Who holds what
+//
+//   - Views of streams live in the process that froze them; their parts come to that process's own queue.
+//   - Archives are opened once for each location and closed when the worker stops.
+//   - Sources are opened by each task and closed at its end.
+//
+// The package knows nothing of plans' making and of runs' ends: that is the coordinator's.
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"salvor/archive"
+	"salvor/drivers"
+	"salvor/internal/secret"
+	"salvor/tasks"
+	"salvor/tasks/ledger"
+	"salvor/tasks/queue"
+)
+
+// Config is what a worker needs. All fields are required but where it is said.
+type Config struct {
+	// ID names this process, uniquely: its own queue carries it.
+	ID string
+	// Host is the host name that nodes bind to with `host:`; "" serves only nodes that bind to none.
+	Host string
+	// Slots is the number of tasks that run at once; HoldSlots the number of views held at once. Default 4 and 16.
+	Slots, HoldSlots int
+	// Scratch is a directory for temporary files; "" means the system's.
+	Scratch string
+
+	Registry *drivers.Registry
+	Ledger   *ledger.Ledger
+	Conn     *queue.Conn
+	// Archive opens the archive of a plan. The worker closes what it returns.
+	Archive func(ctx context.Context, location string) (*archive.Archive, error)
+	// Source resolves the source text of a node of a run: what stands in node.Source with its variables filled in.
+	Source func(ctx context.Context, run, path, source string) (secret.Text, error)
+	// Log gets what no result can carry. Default: discarded.
+	Log *slog.Logger
+}
+
+// WithDefaults returns a copy in which empty optional fields have their defaults.
+func (c Config) WithDefaults() Config {
+	if c.Slots == 0 {
+		c.Slots = 4
+	}
+	if c.HoldSlots == 0 {
+		c.HoldSlots = 16
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Worker is a process's share in all runs. Make it with [New].
+type Worker struct {
+	cfg    Config
+	server *queue.Server
+	sender *queue.Sender
+	views  views
+
+	mu       sync.Mutex
+	archives map[string]*archive.Archive
+	runs     map[string]*runContext
+}
+
+// New makes a worker that does not work yet.
+func New(cfg Config) (*Worker, error) {
+	if cfg.ID == "" || cfg.Registry == nil || cfg.Ledger == nil || cfg.Conn == nil || cfg.Archive == nil || cfg.Source == nil {
+		return nil, errors.New("make worker: ID, Registry, Ledger, Conn, Archive and Source must be set")
+	}
+	w := &Worker{
+		cfg:      cfg.WithDefaults(),
+		archives: make(map[string]*archive.Archive),
+		runs:     make(map[string]*runContext),
+	}
+	w.sender = queue.NewSender(w.cfg.Conn, w.cfg.Ledger)
+	server, err := queue.NewServer(w.cfg.Conn, w.cfg.Ledger, queue.Config{
+		Worker: w.cfg.ID, Host: w.cfg.Host, WorkSlots: w.cfg.Slots, HoldSlots: w.cfg.HoldSlots, Handler: w.handle, Log: w.cfg.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make worker: %w", err)
+	}
+	w.server = server
+	return w, nil
+}
+
+// Start begins to take work. It returns an error at once if the queue cannot be reached.
+func (w *Worker) Start() error {
+	if err := w.server.Start(); err != nil {
+		return fmt.Errorf("start worker %s: %w", w.cfg.ID, err)
+	}
+	return nil
+}
+
+// Stop takes no more work, lets running tasks end until ctx does, then ends them (they hand their work back), and closes
+// what the worker opened. It returns when nothing of the worker runs any more.
+func (w *Worker) Stop(ctx context.Context) error {
+	err := w.server.Stop(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range w.archives {
+		err = errors.Join(err, a.Close())
+	}
+	clear(w.archives)
+	clear(w.runs)
+	return err
+}
+
+// runContext is what the tasks of one run share in this process.
+type runContext struct {
+	plan    tasks.Plan
+	nodes   map[string]tasks.Node
+	archive *archive.Archive
+	ref     archive.Ref
+
+	mu        sync.Mutex
+	manifest  *archive.Manifest
+	manifests map[string]*archive.NodeManifest
+	bases     map[string]*archive.NodeManifest
+}
+
+// runsKept bounds the number of runs whose plans a worker keeps in memory.
+const runsKept = 16
+
+// run returns what is known of a run, reading it from the ledger once.
+func (w *Worker) run(ctx context.Context, id string) (*runContext, error) {
+	w.mu.Lock()
+	r, ok := w.runs[id]
+	w.mu.Unlock()
+	if ok {
+		return r, nil
+	}
+	plan, err := w.cfg.Ledger.Plan(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("read plan of run %s: %w", id, err)
+	}
+	a, err := w.openArchive(ctx, plan.Archive)
+	if err != nil {
+		return nil, err
+	}
+	r = &runContext{
+		plan: plan, archive: a, ref: archive.Ref{Set: plan.Set, Dump: plan.Dump},
+		nodes: make(map[string]tasks.Node), manifests: make(map[string]*archive.NodeManifest), bases: make(map[string]*archive.NodeManifest),
+	}
+	for path, node := range plan.Root.Walk() {
+		r.nodes[path] = *node
+	}
+
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if other, ok := w.runs[id]; ok {
+		return other, nil
+	}
+	for old := range w.runs {
+		if len(w.runs) < runsKept {
+			break
+		}
+		delete(w.runs, old)
+	}
+	w.runs[id] = r
+	return r, nil
+}
+
+func (w *Worker) openArchive(ctx context.Context, location string) (*archive.Archive, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a, ok := w.archives[location]; ok {
+		return a, nil
+	}
+	a, err := w.cfg.Archive(ctx, location)
+	if err != nil {
+		return nil, fmt.Errorf("open archive: %w", err)
+	}
+	w.archives[location] = a
+	return a, nil
+}
+
+// nodeManifest returns a node's manifest in the dump that the run restores; nil if the dump has no such node.
+func (r *runContext) nodeManifest(ctx context.Context, path string) (*archive.NodeManifest, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m, ok := r.manifests[path]; ok {
+		return m, nil
+	}
+	if r.manifest == nil {
+		m, err := r.archive.Manifest(ctx, r.ref)
+		if err != nil {
+			return nil, fmt.Errorf("read manifest of dump %s: %w", r.ref.Dump, err)
+		}
+		r.manifest = &m
+	}
+	m, err := findNode(ctx, r.archive, r.ref, *r.manifest, path)
+	if err != nil {
+		return nil, err
+	}
+	r.manifests[path] = m
+	return m, nil
+}
+
+// baseManifest returns the node's manifest in the dump that this dump builds on; nil where there is none to build on.
+func (r *runContext) baseManifest(ctx context.Context, path string) (*archive.NodeManifest, error) {
+	if r.plan.Base == "" {
+		return nil, nil //nolint:nilnil // no base is an ordinary answer
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m, ok := r.bases[path]; ok {
+		return m, nil
+	}
+	ref := archive.Ref{Set: r.plan.Set, Dump: r.plan.Base}
+	manifest, err := r.archive.Manifest(ctx, ref)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest of base dump %s: %w", ref.Dump, err)
+	}
+	m, err := findNode(ctx, r.archive, ref, manifest, path)
+	if err != nil {
+		return nil, err
+	}
+	r.bases[path] = m
+	return m, nil
+}
+
+func findNode(ctx context.Context, a *archive.Archive, ref archive.Ref, manifest archive.Manifest, path string) (*archive.NodeManifest, error) {
+	for _, record := range manifest.Nodes {
+		if record.Path != path {
+			continue
+		}
+		m, err := a.Node(ctx, ref, record)
+		if err != nil {
+			return nil, fmt.Errorf("read manifest of node %s in dump %s: %w", path, ref.Dump, err)
+		}
+		return &m, nil
+	}
+	return nil, nil //nolint:nilnil // a dump without the node is an ordinary answer
+}
+
+// openSource opens a node's source or target with a driver.
+func (w *Worker) openSource(ctx context.Context, r *runContext, path, driver, source string) (drivers.Kind, drivers.Source, error) {
+	kind, err := w.cfg.Registry.Lookup(driver)
+	if err != nil {
+		return kind, nil, errors.Join(drivers.ErrInvalid, err)
+	}
+	text, err := w.cfg.Source(ctx, r.plan.Run, path, source)
+	if err != nil {
+		return kind, nil, fmt.Errorf("resolve source of node %s: %w", path, err)
+	}
+	s, err := kind.Open(ctx, drivers.Spec{Node: path, Source: text, Options: r.nodes[path].Options, Scratch: w.cfg.Scratch})
+	if err != nil {
+		return kind, nil, fmt.Errorf("open node %s: %w", path, err)
+	}
+	return kind, s, nil
+}
