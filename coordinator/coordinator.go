@@ -1,0 +1,232 @@
+// Package coordinator decides what a run does and sees it to its end: it makes the plan, writes it to the archive and the
+// ledger, watches until no attempt lives, and leaves a report in the archive.
+//
+// # States of a run
+//
+// A run is open from its mark in the archive (runs/<run>.open) to its report (runs/<run>.json). In between the ledger is
+// the authority; a coordinator that dies is replaced by any other process that sweeps the ledger, as workers do.
+//
+// The package moves no data and knows no driver; workers do that. They meet in package tasks.
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+
+	"salvor/archive"
+	"salvor/tasks"
+	"salvor/tasks/ledger"
+	"salvor/tasks/queue"
+)
+
+// Config is what a coordinator needs. All fields are required but Log.
+type Config struct {
+	Ledger  *ledger.Ledger
+	Conn    *queue.Conn
+	Drivers []tasks.Driver
+	Version string // of the program, for reports
+	Log     *slog.Logger
+}
+
+// Coordinator starts runs and watches them. It is safe for concurrent use.
+type Coordinator struct {
+	cfg    Config
+	sender *queue.Sender
+}
+
+// New makes a coordinator.
+func New(cfg Config) *Coordinator {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Coordinator{cfg: cfg, sender: queue.NewSender(cfg.Conn, cfg.Ledger)}
+}
+
+// ErrResumable is returned when the ledger lost a run before its end (Redis was emptied). What it stored is kept; nothing
+// was committed.
+var ErrResumable = errors.New("the queue lost the run before its end")
+
+// NewRun returns a new run's id.
+func NewRun() (string, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return "", fmt.Errorf("make run id: %w", err)
+	}
+	return id.String(), nil
+}
+
+// Outcome is how a run ended.
+type Outcome struct {
+	Run       string          `json:"run"`
+	Operation tasks.Operation `json:"operation"`
+	Set       string          `json:"set"`
+	Dump      string          `json:"dump"`
+	State     ledger.State    `json:"state"`
+	Started   time.Time       `json:"started"`
+	Ended     time.Time       `json:"ended"`
+	// Nodes says what was done for each node that was finished, by the order of the plan.
+	Nodes []tasks.NodeResult `json:"nodes,omitempty"`
+	// Missing are nodes that a partial dump lacks.
+	Missing  []string        `json:"missing,omitempty"`
+	Failures []tasks.Failure `json:"failures,omitempty"`
+	// Retries, Deaths and Epochs count attempts that were tried again, lost with their worker, and views that were opened again.
+	Retries int `json:"retries,omitempty"`
+	Deaths  int `json:"deaths,omitempty"`
+	Epochs  int `json:"epochs,omitempty"`
+	// Workers says how many tasks each worker finished, by node.
+	Workers []ledger.WorkerCount `json:"workers,omitempty"`
+}
+
+// Whole tells whether everything that was asked for was done: no node is missing, no entry unreadable.
+func (o Outcome) Whole() bool {
+	if o.State != ledger.StateDone {
+		return false
+	}
+	for _, n := range o.Nodes {
+		if n.Unreadable > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Watch is called now and then with the state of a run, and once at its end. It must return soon.
+type Watch func(ledger.RunState)
+
+// start gives a plan to the ledger and sends its first tasks.
+func (c *Coordinator) start(ctx context.Context, plan tasks.Plan) error {
+	ready, err := c.cfg.Ledger.Create(ctx, plan)
+	if err != nil {
+		return fmt.Errorf("start run %s: %w", plan.Run, err)
+	}
+	if err := c.sender.Send(ctx, ready); err != nil {
+		return fmt.Errorf("start run %s: %w", plan.Run, err)
+	}
+	return nil
+}
+
+// cancelWait bounds how long a cancelled run is waited for.
+const cancelWait = 2 * time.Minute
+
+// wait watches a run to its end. When ctx ends the run is cancelled, and waited for a while longer.
+func (c *Coordinator) wait(ctx context.Context, run string, watch Watch) (ledger.RunState, error) {
+	const soonest, latest = 10 * time.Millisecond, 500 * time.Millisecond
+	started := time.Now()
+	done := ctx.Done()
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	for {
+		state, err := c.cfg.Ledger.State(ctx, run)
+		switch {
+		case errors.Is(err, ledger.ErrNoRun):
+			return state, fmt.Errorf("watch run %s: %w", run, ErrResumable)
+		case err != nil && ctx.Err() != nil:
+			return state, fmt.Errorf("watch run %s: it did not end in %v after it was cancelled: %w", run, cancelWait, err)
+		case err != nil:
+			c.cfg.Log.WarnContext(ctx, "the ledger does not answer; trying again", "run", run, "error", err)
+		default:
+			watch(state)
+			if state.State.Terminal() {
+				return state, nil
+			}
+		}
+		select {
+		case <-done:
+			done = nil
+			if err := c.cancel(ctx, run); err != nil {
+				return state, err
+			}
+			defer time.AfterFunc(cancelWait, stop).Stop()
+		case <-time.After(min(max(time.Since(started)/20, soonest), latest)):
+		}
+	}
+}
+
+func (c *Coordinator) cancel(ctx context.Context, run string) error {
+	err := c.cfg.Ledger.Cancel(ctx, run, tasks.Failure{Class: tasks.Permanent, Code: "cancelled", Message: "the run was cancelled"})
+	if err != nil && !errors.Is(err, ledger.ErrNoRun) {
+		return fmt.Errorf("cancel run %s: %w", run, err)
+	}
+	return nil
+}
+
+// conclude collects what the ledger knows of a run that ended, stores the report, and forgets the run.
+func (c *Coordinator) conclude(ctx context.Context, a *archive.Archive, plan tasks.Plan, state ledger.RunState) (Outcome, error) {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelWait)
+	defer stop()
+	o := Outcome{
+		Run: plan.Run, Operation: plan.Operation, Set: plan.Set, Dump: plan.Dump, State: state.State,
+		Started: state.StartedAt, Ended: state.EndedAt, Failures: state.Failures,
+		Retries: state.Retries, Deaths: state.Deaths, Epochs: state.Epochs,
+	}
+	for _, step := range plan.Steps {
+		if err := c.stepOutcome(ctx, step, &o); err != nil {
+			return o, err
+		}
+	}
+	workers, err := c.cfg.Ledger.Workers(ctx, plan.Run)
+	if err != nil {
+		return o, fmt.Errorf("read workers of run %s: %w", plan.Run, err)
+	}
+	o.Workers = workers
+	if err := c.store(ctx, a, o); err != nil {
+		return o, err
+	}
+	if err := c.cfg.Ledger.Forget(ctx, plan.Run); err != nil {
+		return o, fmt.Errorf("forget run %s: %w", plan.Run, err)
+	}
+	return o, nil
+}
+
+// stepOutcome takes what a seal, commit or finish step answered.
+func (c *Coordinator) stepOutcome(ctx context.Context, step tasks.Step, o *Outcome) error {
+	if step.Kind != tasks.KindSeal && step.Kind != tasks.KindFinish && step.Kind != tasks.KindCommit {
+		return nil
+	}
+	err := c.cfg.Ledger.Results(ctx, o.Run, step.ID, func(_ string, data json.RawMessage) error {
+		if step.Kind == tasks.KindCommit {
+			var r tasks.CommitResult
+			err := json.Unmarshal(data, &r)
+			o.Missing = r.Missing
+			return err
+		}
+		var r tasks.NodeResult
+		if err := json.Unmarshal(data, &r); err != nil {
+			return err
+		}
+		r.Manifest = nil // it stands in the archive
+		o.Nodes = append(o.Nodes, r)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read results of step %s: %w", step.ID, err)
+	}
+	return nil
+}
+
+// store leaves the run's report in the archive.
+func (c *Coordinator) store(ctx context.Context, a *archive.Archive, o Outcome) error {
+	detail, err := json.Marshal(o)
+	if err != nil {
+		return fmt.Errorf("encode report of run %s: %w", o.Run, err)
+	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("read host name: %w", err)
+	}
+	report := archive.Run{
+		Run: o.Run, Operation: string(o.Operation), Set: o.Set, Dump: o.Dump, State: string(o.State),
+		Started: o.Started, Ended: o.Ended, Hostname: hostname, Version: c.cfg.Version, Detail: detail,
+	}
+	if err := a.EndRun(ctx, report); err != nil {
+		return fmt.Errorf("store report of run %s: %w", o.Run, err)
+	}
+	return nil
+}

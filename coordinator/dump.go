@@ -1,0 +1,87 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"salvor/archive"
+	"salvor/tasks"
+)
+
+// DumpRequest is a dump that is asked for.
+type DumpRequest struct {
+	Set tasks.BackupSet
+	// Archive is where the dump goes; Set.Archive is how workers find it.
+	Archive *archive.Archive
+	OnError tasks.OnError
+	// Views is how many nodes may hold a consistent view at once; 0 means 2.
+	Views int
+	// Full reads everything again instead of building on the dump before.
+	Full bool
+	// Started is called with the plan, before any work.
+	Started func(tasks.Plan)
+	Watch   Watch
+}
+
+// Dump dumps a set. The outcome says how it ended, also where that is badly; the error is for what kept it from having an
+// outcome. When ctx ends the run is cancelled.
+func (c *Coordinator) Dump(ctx context.Context, r DumpRequest) (Outcome, error) {
+	plan, err := c.planDump(ctx, r)
+	if err != nil {
+		return Outcome{}, err
+	}
+	stored, err := json.Marshal(plan)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("encode plan: %w", err)
+	}
+	if err := r.Archive.Begin(ctx, archive.Ref{Set: plan.Set, Dump: plan.Dump}, plan.Run, stored); err != nil {
+		return Outcome{}, fmt.Errorf("begin dump %s: %w", plan.Dump, err)
+	}
+	return c.carryOut(ctx, r.Archive, plan, r.Started, r.Watch)
+}
+
+func (c *Coordinator) planDump(ctx context.Context, r DumpRequest) (tasks.Plan, error) {
+	run, err := NewRun()
+	if err != nil {
+		return tasks.Plan{}, err
+	}
+	set := r.Set.Set.Name
+	base := ""
+	if !r.Full {
+		ref, err := r.Archive.Resolve(ctx, set, "latest")
+		switch {
+		case err == nil:
+			base = ref.Dump
+		case errors.Is(err, archive.ErrNoDump):
+		default:
+			return tasks.Plan{}, fmt.Errorf("find the dump to build on: %w", err)
+		}
+	}
+	dump, err := r.Archive.NewDumpID(ctx, set)
+	if err != nil {
+		return tasks.Plan{}, fmt.Errorf("name dump: %w", err)
+	}
+	return PlanDump(DumpInput{
+		Run: run, Archive: r.Set.Archive, Dump: dump, Base: base, Set: r.Set, Drivers: c.cfg.Drivers, OnError: r.OnError, Views: r.Views,
+	})
+}
+
+// carryOut runs a plan to its end.
+func (c *Coordinator) carryOut(ctx context.Context, a *archive.Archive, plan tasks.Plan, started func(tasks.Plan), watch Watch) (Outcome, error) {
+	if started != nil {
+		started(plan)
+	}
+	if watch == nil {
+		watch = func(ledgerState) {}
+	}
+	if err := c.start(ctx, plan); err != nil {
+		return Outcome{}, err
+	}
+	state, err := c.wait(ctx, plan.Run, watch)
+	if err != nil {
+		return Outcome{}, err
+	}
+	return c.conclude(ctx, a, plan, state)
+}

@@ -1,0 +1,73 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"salvor/archive"
+	"salvor/tasks"
+	"salvor/tasks/ledger"
+)
+
+type ledgerState = ledger.RunState
+
+// RestoreRequest is a restore that is asked for.
+type RestoreRequest struct {
+	Archive  *archive.Archive
+	Location string // how workers find the archive
+	Ref      archive.Ref
+	// Plan is the dump's own plan, see [StoredPlan].
+	Plan tasks.Plan
+	// Nodes are the nodes to restore, by path, with where each goes.
+	Nodes                      map[string]tasks.RestoreNode
+	Overwrite, Mirror, InPlace bool
+	OnError                    tasks.OnError
+	Started                    func(tasks.Plan)
+	Watch                      Watch
+}
+
+// StoredPlan reads the plan that a dump was made by.
+func StoredPlan(ctx context.Context, a *archive.Archive, ref archive.Ref) (tasks.Plan, error) {
+	data, err := a.Plan(ctx, ref)
+	if err != nil {
+		return tasks.Plan{}, fmt.Errorf("read plan of dump %s: %w", ref.Dump, err)
+	}
+	var plan tasks.Plan
+	if err := json.Unmarshal(data, &plan); err != nil {
+		return tasks.Plan{}, fmt.Errorf("%w: decode plan of dump %s: %w", archive.ErrCorrupt, ref.Dump, err)
+	}
+	return plan, nil
+}
+
+// PlanRestore makes the plan of a restore without carrying it out.
+func (c *Coordinator) PlanRestore(r RestoreRequest) (tasks.Plan, error) {
+	run, err := NewRun()
+	if err != nil {
+		return tasks.Plan{}, err
+	}
+	return PlanRestore(RestoreInput{
+		Run: run, Archive: r.Location, Set: r.Ref.Set, Dump: r.Ref.Dump, Root: r.Plan.Root, Nodes: r.Nodes, OnError: r.OnError,
+		Overwrite: r.Overwrite, Mirror: r.Mirror, InPlace: r.InPlace, Drivers: c.cfg.Drivers,
+	})
+}
+
+// Restore restores a dump. See [Coordinator.Dump] for its results.
+func (c *Coordinator) Restore(ctx context.Context, r RestoreRequest) (Outcome, error) {
+	plan, err := c.PlanRestore(r)
+	if err != nil {
+		return Outcome{}, err
+	}
+	about, err := json.Marshal(struct {
+		Operation tasks.Operation `json:"operation"`
+		Set       string          `json:"set"`
+		Dump      string          `json:"dump"`
+	}{tasks.OpRestore, plan.Set, plan.Dump})
+	if err != nil {
+		return Outcome{}, fmt.Errorf("encode run %s: %w", plan.Run, err)
+	}
+	if err := r.Archive.OpenRun(ctx, plan.Run, about); err != nil {
+		return Outcome{}, fmt.Errorf("open run %s: %w", plan.Run, err)
+	}
+	return c.carryOut(ctx, r.Archive, plan, r.Started, r.Watch)
+}
