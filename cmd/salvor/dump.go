@@ -1,0 +1,315 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"salvor/archive"
+	"salvor/coordinator"
+	"salvor/tasks"
+)
+
+type dumpOptions struct {
+	goOn  bool
+	full  bool
+	views int
+}
+
+// dumpResult is what `dump --json` prints of a dump that exists.
+type dumpResult struct {
+	Type       string             `json:"type"`
+	Set        string             `json:"set"`
+	Dump       string             `json:"dump"`
+	Run        string             `json:"run"`
+	Archive    string             `json:"archive"`
+	State      string             `json:"state"`
+	Started    time.Time          `json:"started"`
+	Ended      time.Time          `json:"ended"`
+	Seconds    float64            `json:"seconds"`
+	Entries    int64              `json:"entries"`
+	Bytes      int64              `json:"bytes"`
+	Stored     int64              `json:"stored"`
+	Reused     int64              `json:"reused"`
+	Unreadable int64              `json:"unreadable"`
+	Vanished   int64              `json:"vanished"`
+	Missing    []string           `json:"missing,omitempty"`
+	Nodes      []tasks.NodeResult `json:"nodes"`
+	Exit       int                `json:"exit"`
+}
+
+func (a *app) dumpCommand() *cobra.Command {
+	var o dumpOptions
+	c := &cobra.Command{
+		Use:   "dump [[NAME=]SOURCE]...",
+		Short: "Dump a set into an archive",
+		Long: "Dump the set of a config, or the sources given, into an archive, which is made where the place is absent or empty.\n\n" +
+			"A SOURCE is SCHEME:PLACE; its NAME defaults to the scheme. Sources on the command line are dumped one after the\n" +
+			"other, and no config is read. What an earlier dump of the set holds is not read again (--full does).\n\n" +
+			"The dump's id is the only line on stdout. An entry that cannot be read never stops a dump: it is listed, and the\n" +
+			"exit status is 3." +
+			exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitResumable, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
+		Example: "  salvor dump --archive /backups site=sqlite:site.db uploads=dir:/var/www/uploads\n" +
+			"  salvor dump --config backupset.yaml --continue",
+		ValidArgsFunction: a.completeSources,
+		RunE:              func(c *cobra.Command, args []string) error { return a.dump(c.Context(), o, args) },
+	}
+	f := c.Flags()
+	f.BoolVar(&o.goOn, "continue", false, "let independent nodes finish when one fails; the dump is then partial")
+	f.BoolVar(&o.full, "full", false, "read everything again, also what an earlier dump holds")
+	f.IntVar(&o.views, "views", 2, "how many nodes may hold a consistent view open at once")
+	return c
+}
+
+func (a *app) dump(ctx context.Context, o dumpOptions, sources []string) (err error) {
+	if o.views < 1 {
+		return usagef("", "--views must be at least 1")
+	}
+	s, err := a.dumpSettings(sources)
+	if err != nil {
+		return err
+	}
+	if err := s.checkArchive(); err != nil {
+		return err
+	}
+	if err := a.checkSet(&s.set); err != nil {
+		return err
+	}
+	s.set.Archive = s.archive
+	store, err := a.archiveAt(ctx, s.archive, archive.Create)
+	if err != nil {
+		return err
+	}
+	defer func() { err = also(err, store.Close()) }()
+	a.warnNested(store.Location(), &s.set.Set)
+	outcome, err := a.runDump(ctx, o, s, store)
+	if err != nil {
+		return err
+	}
+	code := exitOfOutcome(outcome)
+	if code == exitOK || code == exitIncomplete {
+		// Under --continue the run may end though the commit failed. The dump exists if and only if its manifest does.
+		_, err := store.Manifest(context.WithoutCancel(ctx), archive.Ref{Set: outcome.Set, Dump: outcome.Dump})
+		switch {
+		case errors.Is(err, archive.ErrNoDump):
+			code = exitOfFailures(outcome.Failures)
+		case err != nil:
+			return err
+		}
+	}
+	return a.reportDump(outcome, code, store.Location(), &s.set.Set)
+}
+
+// runDump carries the dump out on an engine of its own.
+func (a *app) runDump(ctx context.Context, o dumpOptions, s settings, store *archive.Archive) (_ coordinator.Outcome, err error) {
+	e, err := a.startEngine(ctx, s.set.Queue)
+	if err != nil {
+		return coordinator.Outcome{}, err
+	}
+	defer func() { err = also(err, e.stop(ctx)) }()
+	progress := a.newProgress()
+	defer progress.end()
+	return e.Dump(ctx, coordinator.DumpRequest{
+		Set: s.set, Archive: store, OnError: onError(o.goOn), Views: o.views, Full: o.full, Watch: progress.update,
+		Started: func(plan tasks.Plan) {
+			for path, n := range s.set.Set.Walk() {
+				if !n.Literal.IsEmpty() {
+					e.literals.put(plan.Run, path, n.Literal)
+				}
+			}
+			progress.begin("dump", plan.Dump)
+		},
+	})
+}
+
+func onError(goOn bool) tasks.OnError {
+	if goOn {
+		return tasks.OnErrorContinue
+	}
+	return tasks.OnErrorStop
+}
+
+// dumpSettings returns the settings with the set: that of the sources given, or of the config.
+func (a *app) dumpSettings(sources []string) (settings, error) {
+	if len(sources) > 0 {
+		if a.config != "" {
+			return settings{}, usagef("give either", "--config and sources exclude each other")
+		}
+		s, err := a.settings(needNothing)
+		if err != nil {
+			return s, err
+		}
+		s.set, err = tasks.FromSources(a.set, sources, taskDrivers(a.registry))
+		return s, err
+	}
+	s, err := a.settings(needSet)
+	if err != nil {
+		return s, err
+	}
+	if !s.hasSet {
+		return s, usagef("give sources (NAME=SCHEME:PLACE), or describe the set in "+defaultConfig, "nothing to dump")
+	}
+	if a.set != "" && a.set != s.set.Set.Name {
+		return s, usagef("", "--set %s: the config's set is named %s", quoteName(a.set), s.set.Set.Name)
+	}
+	return s, nil
+}
+
+// checkSet refuses, before anything runs, nodes that no worker serves and sources that cannot be resolved.
+func (a *app) checkSet(set *tasks.BackupSet) error {
+	var wrong []error
+	for path, n := range set.Set.Walk() {
+		if n.Host != "" && n.Host != a.host {
+			wrong = append(wrong, usagef("start on that host, or with --host "+n.Host,
+				"node %s is bound to host %s, and this is %s", path, n.Host, a.host))
+		}
+		if n.Driver == "" || !n.Literal.IsEmpty() || set.Queue != "" {
+			continue // on a queue, sources are resolved where they are opened
+		}
+		if _, err := a.resolve(n.Source); err != nil {
+			wrong = append(wrong, fmt.Errorf("node %s: %w", path, err))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// warnNested says so where an archive lies inside a directory that is dumped: each dump would hold the ones before.
+func (a *app) warnNested(place string, root *tasks.Node) {
+	if !filepath.IsAbs(place) {
+		return
+	}
+	for path, n := range root.Walk() {
+		if n.Driver != "filesystem" || len(n.Options) > 0 {
+			continue
+		}
+		source, err := a.resolve(n.Source)
+		if err != nil {
+			continue
+		}
+		below, err := filepath.Rel(source.Reveal(), place)
+		if err == nil && below != ".." && !strings.HasPrefix(below, "../") {
+			a.console.problem("warning", fmt.Sprintf("the archive lies inside node %s, which dumps it too", path))
+			a.console.problem("hint", "exclude it, or keep the archive elsewhere")
+		}
+	}
+}
+
+// reportDump prints the dump's id, and says what was stored and how to get it back.
+func (a *app) reportDump(o coordinator.Outcome, code int, place string, root *tasks.Node) error {
+	a.reportFailures(o.Failures)
+	if code != exitOK && code != exitIncomplete {
+		a.console.problem("error", fmt.Sprintf("dump %s, nothing was committed, run %s", stateText(o), o.Run))
+		return &exitError{code}
+	}
+	r := dumpResult{
+		Type: "dump", Set: o.Set, Dump: o.Dump, Run: o.Run, Archive: place, State: "whole", Started: o.Started, Ended: o.Ended,
+		Seconds: o.Ended.Sub(o.Started).Seconds(), Missing: o.Missing, Nodes: o.Nodes, Exit: code,
+	}
+	for _, n := range o.Nodes {
+		r.Entries += n.Entries
+		r.Bytes += n.Bytes
+		r.Stored += n.Stored
+		r.Reused += n.Reused
+		r.Unreadable += n.Unreadable
+		r.Vanished += n.Vanished
+	}
+	if len(o.Missing) > 0 {
+		r.State = "partial"
+	}
+	if a.json {
+		if err := a.printJSON(r); err != nil {
+			return err
+		}
+	} else if err := a.printf("%s\n", o.Dump); err != nil {
+		return err
+	}
+	a.reportProblems(o.Nodes, "could not be read")
+	if len(o.Missing) > 0 {
+		a.console.problem("warning", "the dump is partial; it lacks "+strings.Join(o.Missing, ", "))
+	}
+	a.summariseDump(r, root)
+	if code != exitOK {
+		return &exitError{code}
+	}
+	return nil
+}
+
+func (a *app) summariseDump(r dumpResult, root *tasks.Node) {
+	took := r.Ended.Sub(r.Started)
+	content := formatBytes(r.Bytes) + " in " + plural(int64(len(r.Nodes)), "node", "nodes")
+	if r.Entries > 0 {
+		content += " with " + plural(r.Entries, "entry", "entries")
+	}
+	a.console.line("dumped   set %s: %s", r.Set, content)
+	stored := formatBytes(r.Stored) + " in " + r.Archive
+	if r.Reused > 0 {
+		stored += ", " + formatBytes(r.Reused) + " were there already"
+	}
+	a.console.line("stored   %s", stored)
+	a.console.line("took     %s, %s", formatDuration(took), formatRate(r.Bytes, took))
+	if r.Vanished > 0 {
+		a.console.line("note     %s vanished while being dumped", plural(r.Vanished, "entry", "entries"))
+	}
+	a.console.line("restore  %s", restoreCommand(r, root))
+}
+
+// restoreCommand is the command that restores a dump elsewhere.
+func restoreCommand(r dumpResult, root *tasks.Node) string {
+	words := []string{"salvor", "restore", "--archive", r.Archive, r.Dump}
+	if r.Set != tasks.DefaultSet {
+		words = append(words, "--set", r.Set)
+	}
+	for _, n := range r.Nodes {
+		words = append(words, "--into", shortestName(root, n.Node)+"=NEW-"+strings.ToUpper(lastName(n.Node)))
+	}
+	return shellJoin(words...)
+}
+
+// shortestName is the shortest end of a node's path that names it.
+func shortestName(root *tasks.Node, path string) string {
+	for at := len(path); ; {
+		at = strings.LastIndexByte(path[:at], '/')
+		if at < 0 {
+			return path
+		}
+		if found, _, err := root.Find(path[at+1:]); err == nil && found == path {
+			return path[at+1:]
+		}
+	}
+}
+
+func lastName(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
+
+// maxProblems bounds the entries that are named on the screen; show names more.
+const maxProblems = 10
+
+// reportProblems names the first entries that could not be read or restored.
+func (a *app) reportProblems(nodes []tasks.NodeResult, what string) {
+	var count int64
+	named := 0
+	for _, n := range nodes {
+		count += n.Unreadable
+		for _, p := range n.Problems {
+			if named < maxProblems {
+				a.console.problem("warning", fmt.Sprintf("%s:%s %s: %s", n.Node, quoteName(p.Path), what, p.Message))
+				named++
+			}
+		}
+	}
+	if rest := count - int64(named); rest > 0 && count > 0 {
+		a.console.problem("warning", fmt.Sprintf("%s more %s", plural(rest, "entry", "entries"), what))
+	}
+}
+
+// stateText says how a run ended, in a sentence.
+func stateText(o coordinator.Outcome) string {
+	if exitOfOutcome(o) == exitInterrupted {
+		return "was interrupted"
+	}
+	return "failed"
+}

@@ -1,0 +1,347 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"salvor/archive"
+	"salvor/coordinator"
+	"salvor/tasks"
+)
+
+type restoreOptions struct {
+	into, only []string
+	overwrite  bool
+	mirror     bool
+	inPlace    bool
+	plan       bool
+	goOn       bool
+}
+
+// restoreResult is what `restore --json` prints of a restore that was done.
+type restoreResult struct {
+	Type       string             `json:"type"`
+	Set        string             `json:"set"`
+	Dump       string             `json:"dump"`
+	Run        string             `json:"run"`
+	Started    time.Time          `json:"started"`
+	Ended      time.Time          `json:"ended"`
+	Seconds    float64            `json:"seconds"`
+	Entries    int64              `json:"entries"`
+	Equal      int64              `json:"equal"`
+	Bytes      int64              `json:"bytes"`
+	Unrestored int64              `json:"unrestored"`
+	Warnings   map[string]int64   `json:"warnings,omitempty"`
+	Missing    []string           `json:"missing,omitempty"`
+	Nodes      []tasks.NodeResult `json:"nodes"`
+	Exit       int                `json:"exit"`
+}
+
+func (a *app) restoreCommand() *cobra.Command {
+	var o restoreOptions
+	c := &cobra.Command{
+		Use:   "restore [DUMP]",
+		Short: "Restore a dump, or a part of it",
+		Long: "Restore a dump: its id, a unique beginning of it, or latest, which is the default.\n\n" +
+			"Each node goes where --into says; a node without one goes onto its own source, which needs --in-place. A node is\n" +
+			"named by its path or a unique end of it. A PLACE is SCHEME:PLACE as for dump, or a path for the node's own driver.\n\n" +
+			"A target must be absent or empty; what is already equal is left, so a restore can be repeated. --overwrite replaces what\n" +
+			"differs and keeps what is extra, --mirror also removes what is extra. All targets are checked before anything is written." +
+			exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitResumable, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
+		Example: "  salvor restore --archive /backups latest --into site=sqlite:new.db --into uploads=dir:new\n" +
+			"  salvor restore --in-place --mirror\n" +
+			"  salvor restore 20261122 --only uploads:2026/photo.png --into uploads=/tmp/photo\n" +
+			"  salvor restore --in-place --overwrite --plan",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.completeDumps,
+		RunE:              func(c *cobra.Command, args []string) error { return a.restore(c.Context(), o, args) },
+	}
+	f := c.Flags()
+	f.StringArrayVar(&o.into, "into", nil, "restore a node there: [NODE=]PLACE; once for each node")
+	f.StringArrayVar(&o.only, "only", nil, "restore this node only, or one file or folder of it: NODE[:PATH]; may be repeated")
+	f.BoolVar(&o.overwrite, "overwrite", false, "replace what differs, keep what is extra")
+	f.BoolVar(&o.mirror, "mirror", false, "replace what differs, remove what is extra")
+	f.BoolVar(&o.inPlace, "in-place", false, "restore nodes without --into onto what was dumped")
+	f.BoolVar(&o.plan, "plan", false, "say what would be done, and do nothing")
+	f.BoolVar(&o.goOn, "continue", false, "let independent nodes finish when one fails")
+	for _, name := range []string{"into", "only"} {
+		_ = c.RegisterFlagCompletionFunc(name, a.completeNodes)
+	}
+	return c
+}
+
+func (a *app) restore(ctx context.Context, o restoreOptions, args []string) (err error) {
+	if o.overwrite && o.mirror {
+		return usagef("--mirror replaces what --overwrite does, and removes what is extra", "--overwrite and --mirror exclude each other")
+	}
+	s, err := a.settings(needArchive)
+	if err != nil {
+		return err
+	}
+	store, err := a.openArchive(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = also(err, store.Close()) }()
+	ref, err := store.Resolve(ctx, s.setName, dumpName(args))
+	if err != nil {
+		return err
+	}
+	manifest, err := store.Manifest(ctx, ref)
+	if err != nil {
+		return err
+	}
+	plan, err := coordinator.StoredPlan(ctx, store, ref)
+	if err != nil {
+		return err
+	}
+	ch, err := a.chooseNodes(&plan.Root, manifest, o)
+	if err != nil {
+		return err
+	}
+	request := coordinator.RestoreRequest{
+		Archive: store, Location: s.archive, Ref: ref, Plan: plan, Nodes: ch.nodes, Overwrite: o.overwrite, Mirror: o.mirror,
+		InPlace: o.inPlace, OnError: onError(o.goOn),
+	}
+	if o.plan {
+		return a.printRestore(ctx, request, ch, manifest)
+	}
+	outcome, err := a.runRestore(ctx, s, request, ch)
+	if err != nil {
+		return err
+	}
+	return a.reportRestore(outcome, ch)
+}
+
+// dumpName is the dump that the arguments name.
+func dumpName(args []string) string {
+	if len(args) == 0 {
+		return "latest"
+	}
+	return args[0]
+}
+
+// chooseNodes decides what is restored and where to, and checks that this process can.
+func (a *app) chooseNodes(root *tasks.Node, manifest archive.Manifest, o restoreOptions) (choice, error) {
+	c := &chooser{root: root, drivers: taskDrivers(a.registry), inPlace: o.inPlace, held: make(map[string]archive.NodeRecord)}
+	for _, n := range manifest.Nodes {
+		c.held[n.Path] = n
+	}
+	ch, err := choose(c, o.only, o.into)
+	if err != nil {
+		return ch, err
+	}
+	hosts := make(map[string]string)
+	for path, n := range root.Walk() {
+		hosts[path] = n.Host
+	}
+	var wrong []error
+	for _, path := range ch.paths {
+		n := ch.nodes[path]
+		if host := hosts[path]; host != "" && host != a.host && !n.Elsewhere {
+			wrong = append(wrong, usagef("start on that host, with --host "+host+", or name a target with --into",
+				"node %s is bound to host %s, and this is %s", path, host, a.host))
+			continue
+		}
+		if n.Source == tasks.RedactedSource && ch.literals[path].IsEmpty() {
+			wrong = append(wrong, usagef("name the target with --into", "the source of node %s held a secret, which is not stored", path))
+			continue
+		}
+		if n.Source != tasks.RedactedSource {
+			if _, err := a.resolve(n.Source); err != nil {
+				wrong = append(wrong, fmt.Errorf("node %s: %w", path, err))
+			}
+		}
+	}
+	return ch, errors.Join(wrong...)
+}
+
+// runRestore carries the restore out on an engine of its own.
+func (a *app) runRestore(ctx context.Context, s settings, r coordinator.RestoreRequest, ch choice) (_ coordinator.Outcome, err error) {
+	e, err := a.startEngine(ctx, s.set.Queue)
+	if err != nil {
+		return coordinator.Outcome{}, err
+	}
+	defer func() { err = also(err, e.stop(ctx)) }()
+	progress := a.newProgress()
+	defer progress.end()
+	r.Watch = progress.update
+	r.Started = func(plan tasks.Plan) {
+		for path, source := range ch.literals {
+			e.literals.put(plan.Run, path, source)
+		}
+		progress.begin("restore", plan.Dump)
+	}
+	return e.Restore(ctx, r)
+}
+
+// reportRestore says what was restored.
+func (a *app) reportRestore(o coordinator.Outcome, ch choice) error {
+	code := exitOfOutcome(o)
+	a.reportFailures(o.Failures)
+	if code != exitOK && code != exitIncomplete {
+		a.console.problem("error", fmt.Sprintf("restore %s, run %s", stateText(o), o.Run))
+		return &exitError{code}
+	}
+	if len(ch.missing) > 0 {
+		code = exitIncomplete
+	}
+	r := restoreResult{
+		Type: "restore", Set: o.Set, Dump: o.Dump, Run: o.Run, Started: o.Started, Ended: o.Ended,
+		Seconds: o.Ended.Sub(o.Started).Seconds(), Missing: ch.missing, Nodes: o.Nodes, Warnings: make(map[string]int64), Exit: code,
+	}
+	for _, n := range o.Nodes {
+		r.Entries += n.Entries
+		r.Equal += n.Equal
+		r.Bytes += n.Bytes
+		r.Unrestored += n.Unreadable
+		for kind, count := range n.Warnings {
+			r.Warnings[kind] += count
+		}
+	}
+	if a.json {
+		if err := a.printJSON(r); err != nil {
+			return err
+		}
+	}
+	a.reportProblems(o.Nodes, "could not be restored")
+	for _, kind := range slices.Sorted(maps.Keys(r.Warnings)) {
+		a.console.line("note      %s: %s", kind, formatCount(r.Warnings[kind]))
+	}
+	if len(ch.missing) > 0 {
+		a.console.problem("warning", "the dump is partial; it lacks "+strings.Join(ch.missing, ", "))
+	}
+	a.summariseRestore(r, ch)
+	if code != exitOK {
+		return &exitError{code}
+	}
+	return nil
+}
+
+func (a *app) summariseRestore(r restoreResult, ch choice) {
+	took := r.Ended.Sub(r.Started)
+	for _, n := range r.Nodes {
+		text := formatBytes(n.Bytes)
+		if n.Entries > 0 {
+			text += ", " + plural(n.Entries, "entry", "entries")
+		}
+		if n.Equal > 0 {
+			text += ", " + formatCount(n.Equal) + " were equal already"
+		}
+		target := ch.nodes[n.Node]
+		a.console.line("restored  %s into %s:%s: %s", n.Node, a.schemeOf(target.Driver), target.Source, text)
+	}
+	a.console.line("took      %s, %s", formatDuration(took), formatRate(r.Bytes, took))
+}
+
+func (a *app) schemeOf(driver string) string {
+	if k, err := a.registry.Lookup(driver); err == nil {
+		return k.Scheme
+	}
+	return driver
+}
+
+// targetResult is a node of `restore --plan --json`.
+type targetResult struct {
+	Type    string   `json:"type"`
+	Node    string   `json:"node"`
+	Driver  string   `json:"driver"`
+	Target  string   `json:"target"`
+	InPlace bool     `json:"in_place"`
+	Only    []string `json:"only,omitempty"`
+	Entries int64    `json:"entries"`
+	Bytes   int64    `json:"bytes"`
+	Rule    string   `json:"rule"`
+}
+
+// printRestore says what a restore would do.
+func (a *app) printRestore(ctx context.Context, r coordinator.RestoreRequest, ch choice, manifest archive.Manifest) error {
+	plan, err := coordinator.PlanRestore(coordinator.RestoreInput{
+		Run: "plan", Archive: r.Location, Set: r.Ref.Set, Dump: r.Ref.Dump, Root: r.Plan.Root, Nodes: r.Nodes, OnError: r.OnError,
+		Overwrite: r.Overwrite, Mirror: r.Mirror, InPlace: r.InPlace, Drivers: taskDrivers(a.registry),
+	})
+	if err != nil {
+		return err
+	}
+	rule := "a target must be absent, empty or equal"
+	switch {
+	case r.Overwrite:
+		rule = "what differs is replaced, what is extra is kept"
+	case r.Mirror:
+		rule = "what differs is replaced, what is extra is removed"
+	}
+	rows := newTable("NODE", "ENTRIES>", "BYTES>", "ONLY", "TARGET")
+	for _, record := range manifest.Nodes {
+		n, ok := ch.nodes[record.Path]
+		if !ok {
+			continue
+		}
+		t := targetResult{
+			Type: "target", Node: record.Path, Driver: n.Driver, Target: n.Source, InPlace: !n.Elsewhere, Only: n.Only,
+			Entries: record.Entries, Bytes: record.Bytes, Rule: rule,
+		}
+		if len(n.Only) > 0 {
+			if t.Entries, t.Bytes, err = countOnly(ctx, r.Archive, r.Ref, record, n.Only); err != nil {
+				return err
+			}
+		}
+		if a.json {
+			if err := a.printJSON(t); err != nil {
+				return err
+			}
+			continue
+		}
+		only := "all"
+		if len(n.Only) > 0 {
+			only = strings.Join(mapped(n.Only, quoteName), ", ")
+		}
+		rows.add(t.Node, formatCount(t.Entries), formatBytes(t.Bytes), only, a.schemeOf(n.Driver)+":"+n.Source)
+	}
+	if !a.json {
+		if err := a.printf("Dump %s of set %s would be restored; %s.\n\n", r.Ref.Dump, r.Ref.Set, rule); err != nil {
+			return err
+		}
+		if err := rows.write(a.out, "  "); err != nil {
+			return err
+		}
+		if err := a.printf("\n"); err != nil {
+			return err
+		}
+	}
+	return a.printSteps(plan)
+}
+
+// countOnly counts the entries and bytes of a part of a node.
+func countOnly(ctx context.Context, store *archive.Archive, ref archive.Ref, record archive.NodeRecord, only []string) (entries, bytes int64, err error) {
+	n, err := store.Node(ctx, ref, record)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, p := range n.Parts {
+		if takes(only, p.Name) {
+			entries++
+			bytes += p.Size
+		}
+	}
+	err = eachEntry(ctx, store, n, only, func(e archive.Entry) error {
+		entries++
+		bytes += e.Size
+		return nil
+	})
+	return entries, bytes, err
+}
+
+func mapped[T, U any](list []T, f func(T) U) []U {
+	out := make([]U, len(list))
+	for i, v := range list {
+		out[i] = f(v)
+	}
+	return out
+}

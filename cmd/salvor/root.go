@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"salvor/drivers"
+	"salvor/drivers/all"
+)
+
+// environment is what the command has of the outside; tests give it another.
+type environment struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	lookup         func(name string) (string, bool) // of the process's variables
+	hostname       func() (string, error)
+	now            func() time.Time
+	width          func() int // columns of stderr's terminal; 0 where it is none
+}
+
+// Names of the environment variables that stand for flags.
+const (
+	envArchive = "SALVOR_ARCHIVE"
+	envConfig  = "SALVOR_CONFIG"
+)
+
+// app is one invocation of the command.
+type app struct {
+	env      environment
+	out      *bufio.Writer // stdout
+	console  *console      // stderr
+	registry *drivers.Registry
+	log      *slog.Logger
+
+	archive string
+	config  string
+	set     string
+	json    bool
+	quiet   bool
+	memory  string
+	scratch string
+	host    string
+
+	memoryBytes int64
+	began       bool // the arguments were understood; errors from here on are not of usage by themselves
+}
+
+// run is the command: it returns the exit code. It writes results to stdout and all else to stderr, and ends soon after ctx.
+func run(ctx context.Context, args []string, env environment) int {
+	a := &app{
+		env:      env,
+		out:      bufio.NewWriter(env.stdout),
+		console:  &console{out: env.stderr, width: env.width},
+		registry: all.Registry(),
+	}
+	a.log = slog.New(&logHandler{console: a.console})
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(env.stdin)
+	root.SetOut(a.out)
+	root.SetErr(env.stderr)
+	used, err := root.ExecuteContextC(ctx)
+	if flushErr := a.out.Flush(); flushErr != nil && err == nil {
+		err = fmt.Errorf("write result: %w", flushErr)
+	}
+	if err == nil {
+		return exitOK
+	}
+	if !a.began {
+		err = &usageError{message: firstLine(err)}
+	}
+	if errors.Is(err, errUsage) {
+		err = withHint(err, fmt.Sprintf("run '%s --help'", used.CommandPath()))
+	}
+	a.reportError(err)
+	if ctx.Err() != nil {
+		return exitInterrupted
+	}
+	return exitOf(err)
+}
+
+// firstLine is the part of cobra's errors that says what is wrong; suggestions follow it on lines of their own.
+func firstLine(err error) string {
+	text, suggestions, _ := strings.Cut(err.Error(), "\n")
+	if _, names, ok := strings.Cut(suggestions, "Did you mean this?"); ok {
+		text += " (did you mean " + strings.Join(strings.Fields(names), ", ") + "?)"
+	}
+	return text
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "salvor",
+		Short: "Dump, restore and verify sets of databases and directories",
+		Long: "salvor dumps databases and directories as one ordered, coherent set into an archive, and restores it.\n\n" +
+			"The set stands in a file (backupset.yaml), or on the command line as NAME=SCHEME:PLACE." + a.schemesHelp() +
+			"\n\nResults go to stdout, all else to stderr." + exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitResumable,
+			exitMissing, exitAccess, exitCorrupt, exitInterrupted),
+		Example: "  salvor dump --archive /backups site=sqlite:site.db uploads=dir:uploads\n" +
+			"  salvor restore --archive /backups latest --into site=sqlite:new.db --into uploads=dir:new",
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.begin() },
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&a.archive, "archive", "", "the archive: a directory or a URL (s3://, gs://, azblob://) [env "+envArchive+"]")
+	f.StringVarP(&a.config, "config", "c", "", "the file that describes the set; backupset.yaml where it exists [env "+envConfig+"]")
+	f.StringVar(&a.set, "set", "", "the set's name; for a dump of sources on the command line \"default\"")
+	f.BoolVar(&a.json, "json", false, "write results as JSON, one object a line")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "write no progress and no summary, only problems")
+	f.StringVar(&a.memory, "memory", "256MiB", "the memory to stay within")
+	f.StringVar(&a.scratch, "scratch", "", "a directory for temporary files; default the system's")
+	f.StringVar(&a.host, "host", "", "the host name that nodes bind to with host:; default this machine's")
+	for _, name := range []string{"scratch"} {
+		_ = root.MarkPersistentFlagDirname(name)
+	}
+	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml")
+	root.AddCommand(
+		a.dumpCommand(), a.restoreCommand(), a.listCommand(), a.showCommand(), a.verifyCommand(), a.planCommand(),
+		a.runsCommand(), a.demoCommand(), a.versionCommand(),
+	)
+	return root
+}
+
+func (a *app) schemesHelp() string {
+	var b strings.Builder
+	b.WriteString("\nPlaces:\n")
+	for _, k := range a.registry.Kinds() {
+		fmt.Fprintf(&b, "  %-14s  driver %s\n", k.Scheme+":PATH", k.Name)
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// minMemory is what the buffers of one task and the program itself need.
+const minMemory = 128 << 20
+
+// begin checks the flags that all commands have.
+func (a *app) begin() error {
+	a.began = true
+	a.console.quiet = a.quiet
+	n, err := parseSize(a.memory)
+	if err != nil {
+		return usagef("", "--memory: %v", err)
+	}
+	if n < minMemory {
+		return usagef("", "--memory: %s is too little, the least is %s", formatBytes(n), formatBytes(minMemory))
+	}
+	a.memoryBytes = n
+	debug.SetMemoryLimit(n)
+	if a.host == "" {
+		if a.host, err = a.env.hostname(); err != nil {
+			return fmt.Errorf("read host name: %w", err)
+		}
+	}
+	return nil
+}
