@@ -62,6 +62,8 @@ type Part struct {
 	Size int64 `json:"size,omitempty"`
 	// Ref is the driver's own description of the part (a table's name and range): what Dump and Load need.
 	Ref json.RawMessage `json:"ref,omitempty"`
+	// SHA256 is the hash of the part's bytes, in hexadecimal. A restore knows it from the dump; a view leaves it empty.
+	SHA256 string `json:"-"`
 }
 
 // Counts is what a driver counted while it wrote a part.

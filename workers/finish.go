@@ -88,7 +88,7 @@ func (a *attempt) settleTree(ctx context.Context, t *target, result *tasks.NodeR
 		}
 	}
 	keep := func(e archive.Entry) bool {
-		return e.Type == string(drivers.TypeDir) || strings.Contains(string(e.Meta), `"link":`)
+		return e.Meta != nil && e.Type == string(drivers.TypeDir) || strings.Contains(string(e.Meta), `"link":`)
 	}
 	err = t.descending(ctx, a.run.archive, keep, func(stored archive.Entry) error {
 		e, err := entryOf(stored)

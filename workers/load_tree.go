@@ -54,7 +54,7 @@ type segmentLoad struct {
 // add restores one entry. What is this entry's alone (a name too long for the target) is listed; what would happen to the
 // next one too (a full disk, a damaged archive) ends the task.
 func (l *segmentLoad) add(ctx context.Context, stored archive.Entry) error {
-	if stored.Type == "" || (stored.Err != "" && stored.Type == string(drivers.TypeFile) && len(stored.Chunks) == 0) {
+	if stored.Err != "" && stored.Meta == nil {
 		return nil // it could not be read when it was dumped: the node's manifest says so
 	}
 	e, err := entryOf(stored)

@@ -76,14 +76,20 @@ func (d *rangeDump) add(ctx context.Context, e drivers.Entry) error {
 }
 
 func (d *rangeDump) append(e drivers.Entry, chunks []*archive.Chunk) error {
-	meta, err := json.Marshal(e.Meta)
-	if err != nil {
-		return fmt.Errorf("encode metadata of %q: %w", e.Path, err)
-	}
-	entry := archive.Entry{Path: e.Path, Type: string(e.Type), Size: e.Size, Version: e.Version, Chunks: chunks, Meta: meta}
+	entry := archive.Entry{Path: e.Path, Type: string(e.Type)}
 	if e.Err != nil {
 		entry.Err = e.Err.Error()
-		entry.Version = ""
+	}
+	if e.Err == nil || chunks != nil {
+		// Metadata is what tells a restore that there is something to make.
+		meta, err := json.Marshal(e.Meta)
+		if err != nil {
+			return fmt.Errorf("encode metadata of %q: %w", e.Path, err)
+		}
+		entry.Size, entry.Chunks, entry.Meta = e.Size, chunks, meta
+	}
+	if e.Err == nil {
+		entry.Version = e.Version
 	}
 	d.entries = append(d.entries, entry)
 	return nil

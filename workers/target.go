@@ -84,7 +84,7 @@ func (t *target) parts() []drivers.Part {
 }
 
 func partOf(p archive.PartRecord) drivers.Part {
-	return drivers.Part{Name: p.Name, Ext: p.Ext, Size: p.Size, Ref: p.Ref}
+	return drivers.Part{Name: p.Name, Ext: p.Ext, Size: p.Size, Ref: p.Ref, SHA256: p.SHA256}
 }
 
 // entryOf is the driver's view of a stored entry.

@@ -3,8 +3,10 @@ package drivertest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -170,7 +172,10 @@ func dumpView(t *testing.T, view drivers.View) []dumped {
 	t.Helper()
 	var all []dumped
 	for _, part := range parts(t, view) {
-		all = append(all, dumped{stored(t, part), dumpPart(t, view, part)})
+		data := dumpPart(t, view, part)
+		part = stored(t, part)
+		part.SHA256 = fmt.Sprintf("%x", sha256.Sum256(data))
+		all = append(all, dumped{part, data})
 	}
 	return all
 }

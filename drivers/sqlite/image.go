@@ -25,8 +25,8 @@ type ref struct {
 	// Header is the first 100 bytes of the image, none if it is empty. With the size it tells databases apart without
 	// reading them: in rollback-journal modes it counts changes.
 	Header []byte `json:"header,omitempty"`
-	// SHA256 is the hash of the image, in hexadecimal; "" if the image is too large to be read twice.
-	SHA256 string `json:"sha256,omitempty"`
+	// SHA256 is the hash of the image, in hexadecimal; "" before it is dumped. The part has it, not its description.
+	SHA256 string `json:"-"`
 	// Mode holds the permission bits of the source's file, and UID and GID its owner.
 	Mode uint32  `json:"mode,omitempty"`
 	UID  *uint32 `json:"uid,omitempty"`
@@ -40,7 +40,7 @@ func (r ref) part() (drivers.Part, error) {
 	if err != nil {
 		return drivers.Part{}, fmt.Errorf("describe part: %w", err)
 	}
-	return drivers.Part{Name: partName, Ext: "sqlite", Size: r.size(), Ref: text}, nil
+	return drivers.Part{Name: partName, Ext: "sqlite", Size: r.size(), Ref: text, SHA256: r.SHA256}, nil
 }
 
 // parseRef reads the description of a part, which may come from a damaged or foreign archive.
@@ -54,10 +54,10 @@ func parseRef(part drivers.Part) (ref, error) {
 	}
 	switch {
 	case r.PageCount == 0 && r.PageSize >= 0:
-		return r, nil
 	case !validPageSize(r.PageSize), r.PageCount < 0, r.PageCount > maxPages:
 		return r, fmt.Errorf("part %q: %d pages of %d bytes: %w", part.Name, r.PageCount, r.PageSize, drivers.ErrInvalid)
 	}
+	r.SHA256 = part.SHA256
 	return r, nil
 }
 

@@ -298,6 +298,8 @@ func image(tb testing.TB, path string) (drivers.Part, []byte) {
 	if err := v.End(tb.Context()); err != nil {
 		tb.Fatalf("End: %v", err)
 	}
+
+	part.SHA256 = fmt.Sprintf("%x", sha256.Sum256(data)) // as a restore knows it from the manifest
 	return part, data
 }
 

@@ -3,9 +3,7 @@ package sqlite
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
 	"database/sql/driver"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,11 +41,10 @@ type view struct {
 	path  string
 	facts json.RawMessage
 	watch watch
-	image ref // without its hash
+	image ref
 
 	mu    sync.Mutex
-	conn  *conn  // nil once the view has ended
-	hash  string // of the image, once it was asked for
+	conn  *conn // nil once the view has ended
 	ended atomic.Bool
 }
 
@@ -199,39 +196,11 @@ func (v *view) Parts(ctx context.Context, yield func(drivers.Part) error) error 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	image := v.image
-	if image.size() <= maxHashed {
-		var err error
-		if image.SHA256, err = v.sha256(ctx); err != nil {
-			return err
-		}
-	}
-	part, err := image.part()
+	part, err := v.image.part()
 	if err != nil {
 		return err
 	}
 	return yield(part)
-}
-
-// maxHashed is the size up to which an image is read once more for its hash, which takes less than a second. A restore
-// needs it to tell before it begins that a target is something else.
-const maxHashed = 256 << 20
-
-func (v *view) sha256(ctx context.Context) (string, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.hash != "" {
-		return v.hash, nil
-	}
-	if err := v.Alive(ctx); err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	if err := v.pages(ctx, h); err != nil {
-		return "", err
-	}
-	v.hash = hex.EncodeToString(h.Sum(nil))
-	return v.hash, nil
 }
 
 // Dump writes the image. Concurrent calls take turns.
