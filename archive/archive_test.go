@@ -48,7 +48,7 @@ func TestCreateRace(t *testing.T) {
 			t.Parallel()
 			location, o := place(t)
 			ids := make([]string, 8)
-			race(8, func(i int) error {
+			race(func(i int) error {
 				a, err := Create(t.Context(), location, o)
 				if err != nil {
 					return err

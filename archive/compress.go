@@ -10,8 +10,8 @@ import (
 const maxWindow = 8 << 20
 
 // newEncoder returns a single-threaded encoder with a checksum: parallelism comes from parts and chunks.
-func newEncoder(w io.Writer) (*zstd.Encoder, error) {
-	return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+func newEncoder() (*zstd.Encoder, error) {
+	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
 }
 
 // newStreamDecoder decodes a stream without goroutines of its own.

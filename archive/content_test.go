@@ -18,13 +18,13 @@ func TestContentRoundTrip(t *testing.T) {
 		w := a.NewContentWriter(ctx)
 		defer w.Close()
 		var files []file
-		for i := range 300 { // more than one pack
-			files = append(files, file{entry: Entry{Type: fileType}, data: noise(uint64(i), 1000*i)})
+		for i := range 150 { // more than one pack
+			files = append(files, file{entry: Entry{Type: fileType}, data: noise(uint64(i), 1600*i)})
 		}
 		files = append(files,
 			file{entry: Entry{Type: fileType}, data: noise(1000, SmallSize)}, file{entry: Entry{Type: fileType}, data: text(1, SmallSize)},
 			file{entry: Entry{Type: fileType}, data: noise(1001, SmallSize+1)}, file{entry: Entry{Type: fileType}, data: text(2, ChunkSize+1)},
-			file{entry: Entry{Type: fileType}, data: noise(1002, 2*ChunkSize+SmallSize+1)})
+			file{entry: Entry{Type: fileType}, data: noise(1002, ChunkSize+SmallSize+1)})
 		if err := storeFiles(ctx, w, files); err != nil {
 			t.Fatal(err)
 		}
@@ -96,8 +96,14 @@ func TestCompressionIsUsedWhereItHelps(t *testing.T) {
 	defer w.Close()
 	mixed := append(noise(9, 500_000), text(1, 200_000)...)
 	files := []file{
-		{data: text(1, 10_000)}, {data: noise(1, 10_000)}, {data: text(2, SmallSize)}, {data: noise(2, SmallSize)},
-		{data: text(3, 5<<20)}, {data: noise(3, 5<<20)}, {data: []byte("tiny")}, {data: mixed},
+		{data: text(1, 10_000)},
+		{data: noise(1, 10_000)},
+		{data: text(2, SmallSize)},
+		{data: noise(2, SmallSize)},
+		{data: text(3, 5<<20)},
+		{data: noise(3, 5<<20)},
+		{data: []byte("tiny")},
+		{data: mixed},
 	}
 	if err := storeFiles(t.Context(), w, files); err != nil {
 		t.Fatal(err)

@@ -96,7 +96,8 @@ func (a *Archive) openRun(ctx context.Context, doc openDocument) error {
 	return putSame(ctx, a.store, openRunKey(doc.Run), data)
 }
 
-// Plan returns the plan of a dump, committed or not. [ErrNoDump] where there is none.
+// Plan returns the plan of a dump, committed or not. [ErrNoDump] where there is none, [ErrCorrupt] where a committed dump has
+// lost its plan.
 func (a *Archive) Plan(ctx context.Context, ref Ref) (json.RawMessage, error) {
 	if err := ref.check(); err != nil {
 		return nil, err
@@ -104,10 +105,13 @@ func (a *Archive) Plan(ctx context.Context, ref Ref) (json.RawMessage, error) {
 	key := ref.dir() + "plan.json"
 	var doc planDocument
 	if _, err := a.document(ctx, key, typePlan, &doc); err != nil {
-		if errors.Is(err, errMissing) {
-			return nil, fmt.Errorf("%w: %s has no plan", ErrNoDump, ref)
+		if !errors.Is(err, errMissing) {
+			return nil, err
 		}
-		return nil, err
+		if _, statErr := a.store.stat(ctx, ref.dir()+"manifest.json"); statErr == nil {
+			return nil, needed(key, err) // a committed dump has a plan
+		}
+		return nil, fmt.Errorf("%w: %s has no plan", ErrNoDump, ref)
 	}
 	if doc.Ref != ref {
 		return nil, corrupt(key, "plan is of %s", doc.Ref)

@@ -134,7 +134,7 @@ func TestCommitRace(t *testing.T) {
 			t.Fatal(err)
 		}
 		var wins, losses int
-		race(8, func(i int) error {
+		race(func(i int) error {
 			return a.Commit(ctx, Manifest{
 				Set: testRef.Set, Dump: testRef.Dump, Run: testRun, Partial: true, Missing: []string{string(rune('a' + i))},
 			})
@@ -154,8 +154,9 @@ func TestCommitRace(t *testing.T) {
 	})
 }
 
-// race runs n at once.
-func race(n int, run func(i int) error, result func(error)) {
+// race runs eight at once.
+func race(run func(i int) error, result func(error)) {
+	const n = 8
 	start := make(chan struct{})
 	errs := make([]error, n)
 	var wg sync.WaitGroup
@@ -213,9 +214,14 @@ func TestNamesAreChecked(t *testing.T) {
 			wantError(t, a.EndRun(ctx, Run{Run: run}), ErrInvalid)
 		}
 		for _, p := range []PartName{
-			{Node: "", Name: "a", Token: "t"}, {Node: "a//b", Name: "a", Token: "t"}, {Node: "a", Name: "", Token: "t"},
-			{Node: "a", Name: "a\x00", Token: "t"}, {Node: "a", Name: "a", Token: ""}, {Node: "a", Name: "a", Token: "../t"},
-			{Node: "a", Name: "a", Token: "t", Ext: "/"}, {Node: "a", Name: strings.Repeat("a", 513), Token: "t"},
+			{Node: "", Name: "a", Token: "t"},
+			{Node: "a//b", Name: "a", Token: "t"},
+			{Node: "a", Name: "", Token: "t"},
+			{Node: "a", Name: "a\x00", Token: "t"},
+			{Node: "a", Name: "a", Token: ""},
+			{Node: "a", Name: "a", Token: "../t"},
+			{Node: "a", Name: "a", Token: "t", Ext: "/"},
+			{Node: "a", Name: strings.Repeat("a", 513), Token: "t"},
 		} {
 			_, err := a.CreatePart(ctx, testRef, p)
 			wantError(t, err, ErrInvalid)

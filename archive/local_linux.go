@@ -10,7 +10,7 @@ import (
 // renameNew renames within a directory and fails with fs.ErrExist rather than replace. It returns
 // errors.ErrUnsupported where the file system cannot (NFS).
 func renameNew(dir *os.File, from, to string) error {
-	fd := int(dir.Fd()) //nolint:gosec // a file descriptor is small
+	fd := int(dir.Fd())
 	err := unix.Renameat2(fd, from, fd, to, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
 		return errors.ErrUnsupported

@@ -57,6 +57,13 @@ func (l location) openBucket(ctx context.Context) (*bucket, error) {
 	u := *l.url
 	prefix := strings.Trim(u.Path, "/")
 	u.Path, u.RawPath = "", ""
+	const validation = "response_checksum_validation"
+	if q := u.Query(); u.Scheme == "s3" && !q.Has(validation) {
+		// Every byte is checked against hashes of our own. The client's check writes a warning to stderr for each object
+		// that has no checksum of S3's.
+		q.Set(validation, "when_required")
+		u.RawQuery = q.Encode()
+	}
 	b, err := blob.OpenBucket(ctx, u.String())
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", l.display, bucketError(ctx, err))
@@ -74,7 +81,8 @@ func displayURL(u *url.URL) string {
 	for name, values := range u.Query() {
 		switch name {
 		case "region", "prefix", "profile", "use_path_style", "s3ForcePathStyle", "hostname_immutable", "disable_https",
-			"anonymous", "domain", "protocol", "localemu", "cdn", "accelerate", "dualstack", "fips":
+			"anonymous", "domain", "protocol", "localemu", "cdn", "accelerate", "dualstack", "fips",
+			"request_checksum_calculation", "response_checksum_validation":
 			query[name] = values
 		case "endpoint":
 			for _, v := range values {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -185,7 +186,11 @@ func readFile(ctx context.Context, r *ContentReader, e Entry) ([]byte, error) {
 }
 
 // sampleFiles has one of everything that a tree may hold.
-func sampleFiles() []file {
+func sampleFiles() []file { return slices.Clone(madeSample()) }
+
+var madeSample = sync.OnceValue(makeSample) // the contents are never written to
+
+func makeSample() []file {
 	day := `{"mode":420,"mtime":"2026-11-20T10:11:12.123456789Z"}`
 	meta := func(s string) json.RawMessage { return json.RawMessage(s) }
 	files := []file{
@@ -232,7 +237,7 @@ type sample struct {
 func newSample(ref Ref) *sample {
 	return &sample{
 		ref: ref, run: testRun, token: testToken, files: sampleFiles(), done: map[string]*NodeManifest{},
-		parts: map[string][]byte{"database": text(7, 300_000), "public.orders/0": noise(8, 70_000), "empty": nil},
+		parts: map[string][]byte{"database": text(7, 30_000), "public.orders/0": noise(8, 70_000), "empty": nil},
 	}
 }
 

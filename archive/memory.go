@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"io"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -27,7 +28,8 @@ type memory struct {
 	mu     sync.Mutex
 	free   [][]byte // buffers to be used again
 	zstd   []*zstd.Encoder
-	unzstd []*zstd.Decoder
+	unzstd []*zstd.Decoder // for whole chunks
+	stream []*zstd.Decoder // for streams
 }
 
 // encoder compresses a chunk into a buffer of its own.
@@ -100,7 +102,8 @@ func (m *memory) recycle(buf []byte) {
 	m.free = append(m.free, buf[:ChunkSize])
 }
 
-// encoder returns a single-threaded zstd encoder; give it back with putEncoder.
+// encoder returns a single-threaded zstd encoder, for chunks or (after Reset) for a stream; give it back with putEncoder.
+// Making one for each of thousands of small parts would cost more than using it.
 func (m *memory) encoder() (*zstd.Encoder, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -109,10 +112,11 @@ func (m *memory) encoder() (*zstd.Encoder, error) {
 		m.zstd = m.zstd[:n-1]
 		return e, nil
 	}
-	return newEncoder(nil)
+	return newEncoder()
 }
 
 func (m *memory) putEncoder(e *zstd.Encoder) {
+	e.Reset(nil) // lets go of its writer
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.zstd = append(m.zstd, e)
@@ -134,4 +138,27 @@ func (m *memory) putDecoder(d *zstd.Decoder) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.unzstd = append(m.unzstd, d)
+}
+
+// streamDecoder returns a decoder of r; give it back with putStreamDecoder.
+func (m *memory) streamDecoder(r io.Reader) (*zstd.Decoder, error) {
+	m.mu.Lock()
+	var d *zstd.Decoder
+	if n := len(m.stream); n > 0 {
+		d, m.stream = m.stream[n-1], m.stream[:n-1]
+	}
+	m.mu.Unlock()
+	if d == nil {
+		return newStreamDecoder(r)
+	}
+	return d, d.Reset(r)
+}
+
+func (m *memory) putStreamDecoder(d *zstd.Decoder) {
+	if d.Reset(nil) != nil {
+		return // not to be used again
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stream = append(m.stream, d)
 }

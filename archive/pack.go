@@ -68,15 +68,14 @@ func (p *packBuilder) fits(stored int) bool {
 		len(p.data)+zipLocalLen+maxMemberLen+stored+p.dirLen+zipDirLen+maxMemberLen+zipEndLen <= maxPack
 }
 
-// add appends a member and returns the offset of its bytes.
-func (p *packBuilder) add(m packMember, stored []byte) int {
+// add appends a member.
+func (p *packBuilder) add(m packMember, stored []byte) {
 	m.stored = len(stored)
 	m.crc = crc32.ChecksumIEEE(stored)
 	m.offset = len(p.data) + zipLocalLen + m.nameLen()
 	p.data = append(appendLocalHeader(p.data, &m), stored...)
 	p.members = append(p.members, m)
 	p.dirLen += zipDirLen + m.nameLen()
-	return m.offset
 }
 
 // appendCommon appends what a local header and a directory record share: from the flags to the extra field's length.

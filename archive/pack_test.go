@@ -61,7 +61,7 @@ func TestPackIsAZipFile(t *testing.T) {
 
 func TestPackRoundTrip(t *testing.T) {
 	t.Parallel()
-	for _, n := range []int{0, 1, 2, 1000} {
+	for _, n := range []int{0, 1, 2, 300} {
 		data := builtPack(t, n)
 		members, problem := parsePack(data)
 		if problem != "" || len(members) != n {
@@ -144,7 +144,6 @@ func FuzzPackDirectory(f *testing.F) {
 		}
 		// What is accepted is what is written, byte for byte.
 		var p packBuilder
-		p.reset(make([]byte, 0, maxPack))
 		for _, m := range members {
 			crc := m.crc
 			p.add(m, data[m.offset:m.offset+m.stored])

@@ -98,10 +98,11 @@ func (a *Archive) CreatePart(ctx context.Context, ref Ref, name PartName) (*Part
 		a.memory.budget.Release(taken)
 		return nil, err
 	}
-	if w.zstd, err = newEncoder(io.MultiWriter(w.object, w.stored, countWriter{&w.record.Stored})); err != nil {
+	if w.zstd, err = a.memory.encoder(); err != nil {
 		w.Abort()
 		return nil, fmt.Errorf("make encoder: %w", err)
 	}
+	w.zstd.Reset(io.MultiWriter(w.object, w.stored, countWriter{&w.record.Stored}))
 	return w, nil
 }
 
@@ -172,6 +173,10 @@ func (w *PartWriter) Abort() {
 	}
 	w.done = true
 	w.object.abort()
+	if w.zstd != nil {
+		w.archive.memory.putEncoder(w.zstd)
+		w.zstd = nil
+	}
 	w.archive.memory.budget.Release(w.taken)
 }
 
@@ -202,14 +207,15 @@ func (a *Archive) readPart(ctx context.Context, rec PartRecord, release func()) 
 		return nil, needed(rec.Key, err)
 	}
 	stored := &hashReader{r: object, hash: sha256.New()}
-	z, err := newStreamDecoder(stored)
+	z, err := a.memory.streamDecoder(stored)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make decoder: %w", err), object.Close())
 	}
-	return &partReader{release: release, record: rec, object: object, stored: stored, zstd: z, content: sha256.New()}, nil
+	return &partReader{memory: a.memory, release: release, record: rec, object: object, stored: stored, zstd: z, content: sha256.New()}, nil
 }
 
 type partReader struct {
+	memory  *memory
 	release func()
 	record  PartRecord
 	object  io.ReadCloser
@@ -294,7 +300,7 @@ func (r *partReader) Close() error {
 	if r.err == nil {
 		r.err = errors.New("part is closed")
 	}
-	r.zstd.Close()
+	r.memory.putStreamDecoder(r.zstd)
 	r.release()
 	return r.object.Close()
 }

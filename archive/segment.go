@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 const (
@@ -86,7 +88,12 @@ func (a *Archive) PutSegment(ctx context.Context, ref Ref, name SegmentName, ent
 		return SegmentRecord{}, err
 	}
 	rec := SegmentRecord{Index: name.Index, Key: segmentKey(ref, name), From: bytesOrNil(name.From), To: bytesOrNil(name.To)}
-	data, err := encodeSegment(ref, name, entries, &rec)
+	z, err := a.memory.encoder()
+	if err != nil {
+		return SegmentRecord{}, fmt.Errorf("make encoder: %w", err)
+	}
+	data, err := encodeSegment(z, ref, name, entries, &rec)
+	a.memory.putEncoder(z)
 	if err != nil {
 		return SegmentRecord{}, fmt.Errorf("store segment %d of %s: %w", name.Index, name.Node, err)
 	}
@@ -100,16 +107,13 @@ func (a *Archive) PutSegment(ctx context.Context, ref Ref, name SegmentName, ent
 }
 
 // encodeSegment fills in what rec counts.
-func encodeSegment(ref Ref, name SegmentName, entries []Entry, rec *SegmentRecord) ([]byte, error) {
+func encodeSegment(z *zstd.Encoder, ref Ref, name SegmentName, entries []Entry, rec *SegmentRecord) ([]byte, error) {
 	var object bytes.Buffer
-	z, err := newEncoder(&object)
-	if err != nil {
-		return nil, fmt.Errorf("make encoder: %w", err)
-	}
+	z.Reset(&object)
 	out := bufio.NewWriterSize(z, 64<<10)
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
-	err = enc.Encode(segmentHeader{
+	err := enc.Encode(segmentHeader{
 		envelope: envelope{typeSegment, Format}, Ref: ref, Node: name.Node, Index: name.Index, Token: name.Token,
 		From: rec.From, To: rec.To,
 	})
@@ -172,17 +176,17 @@ func (a *Archive) Segment(ctx context.Context, rec SegmentRecord, yield func(Ent
 	if int64(n) != rec.Size || hashOf(data) != rec.SHA256 {
 		return corrupt(rec.Key, "segment does not fit its hash")
 	}
-	return decodeSegment(ctx, rec, data, yield)
-}
-
-// decodeSegment decodes a segment whose stored bytes are known to be right; what is in them is checked here.
-func decodeSegment(ctx context.Context, rec SegmentRecord, data []byte, yield func(Entry) error) error {
-	z, err := newStreamDecoder(bytes.NewReader(data))
+	z, err := a.memory.streamDecoder(bytes.NewReader(data))
 	if err != nil {
 		return fmt.Errorf("make decoder: %w", err)
 	}
-	defer z.Close()
-	lines := &lineReader{r: bufio.NewReaderSize(z, 64<<10)}
+	defer a.memory.putStreamDecoder(z)
+	return decodeLines(ctx, rec, z, yield)
+}
+
+// decodeLines decodes a segment whose stored bytes are known to be right; what is in them is checked here.
+func decodeLines(ctx context.Context, rec SegmentRecord, r io.Reader, yield func(Entry) error) error {
+	lines := &lineReader{r: bufio.NewReaderSize(r, 64<<10)}
 	name, err := readSegmentHeader(rec, lines)
 	if err != nil {
 		return err

@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"gocloud.dev/blob/fileblob"
+	"golang.org/x/sys/unix"
 )
 
 // onEachStore runs a test on the bare stores.
@@ -27,7 +29,7 @@ func TestStorePutNewIsExclusive(t *testing.T) {
 		for round := range 20 {
 			key := "runs/" + strings.Repeat("x", round+1) + ".json"
 			wins := 0
-			race(8, func(i int) error {
+			race(func(i int) error {
 				return s.putNew(t.Context(), key, []byte{byte(i)})
 			}, func(err error) {
 				if err == nil {
@@ -47,7 +49,7 @@ func TestStoreCreateIsExclusive(t *testing.T) {
 	t.Parallel()
 	onEachStore(t, func(t *testing.T, s store) {
 		wins := 0
-		race(8, func(i int) error {
+		race(func(i int) error {
 			w, err := s.create(t.Context(), "dumps/x", 0)
 			if err != nil {
 				return err
@@ -265,6 +267,57 @@ func TestBucketStoreOnFileblob(t *testing.T) {
 	wantError(t, err, errMissing)
 	if sum, findings := verify(t, a); !sum.OK() {
 		t.Errorf("verify says %+v", findings)
+	}
+}
+
+func TestTemporaryFilesOfKilledProcessesAreStrays(t *testing.T) {
+	t.Parallel()
+	location, o := places["local"](t)
+	a := create(t, location, o)
+	if err := newSample(testRef).put(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		tempPrefix + "A", testRef.dir() + tempPrefix + "B", "dumps/site/" + tempPrefix + "C", "objects/" + tempPrefix + "D",
+		"packs/" + tempPrefix + "E", "runs/" + tempPrefix + "F",
+	}
+	slices.Sort(want)
+	for _, key := range want {
+		if err := os.WriteFile(filepath.Join(location, key), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sum, findings := verify(t, a)
+	var got []string
+	for _, f := range findings {
+		got = append(got, f.Key)
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" || !sum.OK() || sum.Strays != int64(len(want)) {
+		t.Errorf("summary is %+v, findings (-want +got):\n%s", sum, diff)
+	}
+	if dumps := must(a.Dumps(t.Context(), "site"))(t); len(dumps) != 1 {
+		t.Errorf("dumps are %+v", dumps)
+	}
+	if runs := must(a.Runs(t.Context()))(t); len(runs) != 1 {
+		t.Errorf("runs are %+v", runs)
+	}
+	// A pipe in place of an object must not hang a reader.
+	fifo := filepath.Join(location, "runs", "pipe.json")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := a.Run(t.Context(), "pipe")
+	wantError(t, err, ErrCorrupt)
+}
+
+func TestSystemErrorsAreTranslated(t *testing.T) {
+	t.Parallel()
+	for errno, want := range map[syscall.Errno]error{
+		syscall.ENOENT: errMissing, syscall.EEXIST: ErrExists, syscall.ENOSPC: ErrNoSpace, syscall.EDQUOT: ErrNoSpace,
+		syscall.EACCES: ErrAccess, syscall.EPERM: ErrAccess, syscall.EROFS: ErrAccess, syscall.EIO: syscall.EIO,
+	} {
+		wantError(t, localError(&os.PathError{Op: "write", Path: "x", Err: errno}), want)
 	}
 }
 

@@ -188,9 +188,6 @@ func (v *verifier) dump(ctx context.Context, ref Ref) (known map[string]bool, er
 		return known, ctxError(ctx)
 	}
 	if problem := v.read(ctx, func() error { _, err := v.archive.Plan(ctx, ref); return err }); problem != nil {
-		if errors.Is(problem, ErrNoDump) {
-			problem = needed(ref.dir()+"plan.json", errMissing)
-		}
 		v.lose(ctx, ref.dir()+"plan.json", problem, owner{ref: ref}, "", 0)
 	}
 	for _, rec := range m.Nodes {

@@ -104,4 +104,3 @@ func (a *app) withArchive(c *cobra.Command, f func(context.Context, settings, *a
 	defer func() { _ = store.Close() }()
 	f(ctx, s, store)
 }
-

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -77,7 +78,9 @@ type logHandler struct {
 }
 
 // Enabled reports whether a level is written: warnings and above.
-func (h *logHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+func (h *logHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn
+}
 
 // Handle writes a record as one line.
 func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
@@ -96,7 +99,7 @@ func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 
 // WithAttrs returns a handler that adds attributes to every record.
 func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &logHandler{console: h.console, attrs: append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...)}
+	return &logHandler{console: h.console, attrs: append(slices.Clip(h.attrs), attrs...)}
 }
 
 // WithGroup returns the handler itself: its lines have no groups.

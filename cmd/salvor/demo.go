@@ -220,6 +220,6 @@ func (d *demoRun) salvor(ctx context.Context, args ...string) (string, error) {
 }
 
 // say, step and show tell the story on stderr, so that stdout has the result alone.
-func (d *demoRun) say(format string, args ...any)  { d.app.console.line(format, args...) }
-func (d *demoRun) step(format string, args ...any) { d.app.console.line("\n"+format, args...) }
-func (d *demoRun) show(line string)                { d.app.console.line("  %s", line) }
+func (d *demoRun) say(format string, args ...any) { d.app.console.line(format, args...) }
+func (d *demoRun) step(text string)               { d.app.console.line("\n%s", text) }
+func (d *demoRun) show(line string)               { d.app.console.line("  %s", line) }

@@ -110,7 +110,7 @@ func writePhoto(name string, width, height int, when time.Time) (err error) {
 			img.SetRGBA(x, y, color.RGBA{R: byte(x*seed + y), G: byte(x ^ y ^ seed), B: byte(seed * (x + 1) * (y + 1)), A: 255}) //nolint:gosec // colours wrap around
 		}
 	}
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640) //nolint:gosec // the web server reads it
 	if err != nil {
 		return fmt.Errorf("write photo: %w", err)
 	}

@@ -118,7 +118,7 @@ func (a *app) source(e *engine, run, path, source string) (secret.Text, error) {
 		return a.resolve(source)
 	}
 	if text, ok := e.literals.get(run, path); ok {
-		return text, nil
+		return a.resolve(text.Reveal()) // a literal secret may stand beside variables
 	}
 	return secret.Text{}, drivers.WithHint(
 		fmt.Errorf("%w: the source of node %s held a secret, which is not stored", drivers.ErrInvalid, path),

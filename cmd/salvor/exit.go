@@ -104,6 +104,7 @@ func failureExits() map[string]int {
 		"invalid":         exitUsage,
 		"corrupt":         exitCorrupt,
 		"cancelled":       exitInterrupted,
+		"nothing_dumped":  exitFailed, // the failures of the nodes come first and say why
 	}
 }
 
@@ -177,7 +178,7 @@ type usageError struct{ message, hint string }
 
 func (e *usageError) Error() string      { return e.message }
 func (e *usageError) Hint() string       { return e.hint }
-func (*usageError) Is(target error) bool { return target == errUsage } //nolint:errorlint // Is compares identities
+func (*usageError) Is(target error) bool { return target == errUsage }
 
 func usagef(hint, format string, args ...any) error {
 	return &usageError{message: fmt.Sprintf(format, args...), hint: hint}

@@ -104,8 +104,14 @@ func TestModeText(t *testing.T) {
 		mode      uint32
 		want      string
 	}{
-		{"file", 0o644, "-rw-r--r--"}, {"dir", 0o1777, "drwxrwxrwt"}, {"file", 0o4755, "-rwsr-xr-x"}, {"file", 0o2640, "-rw-r-S---"},
-		{"symlink", 0o777, "lrwxrwxrwx"}, {"fifo", 0, "p---------"}, {"", 0, "?---------"}, {"dir", 0o1000, "d--------T"},
+		{"file", 0o644, "-rw-r--r--"},
+		{"dir", 0o1777, "drwxrwxrwt"},
+		{"file", 0o4755, "-rwsr-xr-x"},
+		{"file", 0o2640, "-rw-r-S---"},
+		{"symlink", 0o777, "lrwxrwxrwx"},
+		{"fifo", 0, "p---------"},
+		{"", 0, "?---------"},
+		{"dir", 0o1000, "d--------T"},
 	} {
 		if got := modeText(c.entryType, c.mode); got != c.want {
 			t.Errorf("modeText(%s, %o) = %s, want %s", c.entryType, c.mode, got, c.want)

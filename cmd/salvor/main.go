@@ -31,7 +31,7 @@ func start() int {
 		hostname: os.Hostname,
 		now:      time.Now,
 		width: func() int {
-			fd := int(os.Stderr.Fd()) //nolint:gosec // a descriptor is a small number
+			fd := int(os.Stderr.Fd())
 			if !term.IsTerminal(fd) {
 				return 0
 			}

@@ -105,8 +105,8 @@ func TestConsole(t *testing.T) {
 	c.setStatus("")
 	c.problem("error", "one\n\ntwo")
 	c.problem("hint", "")
-	const clear = "\r\x1b[K"
-	want := clear + "half" + clear + "a line\nhalf" + clear + "salvor: warning: odd\x1b thing run=R error=\"x\\ny\"\nhalf" + clear +
+	const erase = "\r\x1b[K"
+	want := erase + "half" + erase + "a line\nhalf" + erase + "salvor: warning: odd\x1b thing run=R error=\"x\\ny\"\nhalf" + erase +
 		"salvor: error: one\nsalvor: error: two\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)

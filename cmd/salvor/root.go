@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -81,10 +82,14 @@ func run(ctx context.Context, args []string, env environment) int {
 	if errors.Is(err, errUsage) {
 		err = withHint(err, fmt.Sprintf("run '%s --help'", used.CommandPath()))
 	}
-	a.reportError(err)
 	if ctx.Err() != nil {
+		if errors.Is(err, context.Canceled) {
+			err = errors.New("interrupted")
+		}
+		a.reportError(err)
 		return exitInterrupted
 	}
+	a.reportError(err)
 	return exitOf(err)
 }
 
@@ -143,6 +148,9 @@ func (a *app) schemesHelp() string {
 // minMemory is what the buffers of one task and the program itself need.
 const minMemory = 128 << 20
 
+// outsideHeap is the part of the memory that Go's limit does not see: the program's own pages and the system's for it.
+const outsideHeap = 48 << 20
+
 // begin checks the flags that all commands have.
 func (a *app) begin() error {
 	a.began = true
@@ -155,7 +163,12 @@ func (a *app) begin() error {
 		return usagef("", "--memory: %s is too little, the least is %s", formatBytes(n), formatBytes(minMemory))
 	}
 	a.memoryBytes = n
-	debug.SetMemoryLimit(n)
+	debug.SetMemoryLimit(n - outsideHeap)
+	if a.scratch != "" {
+		if info, err := os.Stat(a.scratch); err != nil || !info.IsDir() {
+			return usagef("name a directory that exists", "--scratch: %s is no directory", quoteName(a.scratch))
+		}
+	}
 	if a.host == "" {
 		if a.host, err = a.env.hostname(); err != nil {
 			return fmt.Errorf("read host name: %w", err)

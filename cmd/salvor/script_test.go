@@ -205,19 +205,8 @@ func describeDB(name string) (_ map[string]string, err error) {
 	if out["schema"], err = hashRows(ctx, db, "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name"); err != nil {
 		return nil, err
 	}
-	rows, err := db.QueryContext(ctx, "SELECT name FROM sqlite_schema WHERE type = 'table'")
+	tables, err := tableNames(ctx, db)
 	if err != nil {
-		return nil, err
-	}
-	var tables []string
-	for rows.Next() {
-		var table string
-		if err := rows.Scan(&table); err != nil {
-			return nil, errors.Join(err, rows.Close())
-		}
-		tables = append(tables, table)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return nil, err
 	}
 	for _, table := range tables {
@@ -226,6 +215,23 @@ func describeDB(name string) (_ map[string]string, err error) {
 		}
 	}
 	return out, nil
+}
+
+func tableNames(ctx context.Context, db *sql.DB) ([]string, error) {
+	rows, err := db.QueryContext(ctx, "SELECT name FROM sqlite_schema WHERE type = 'table'")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var tables []string
+	for rows.Next() {
+		var table string
+		if err := rows.Scan(&table); err != nil {
+			return nil, err
+		}
+		tables = append(tables, table)
+	}
+	return tables, rows.Err()
 }
 
 // sametree A B compares two trees in everything that a restore brings back.
@@ -307,4 +313,3 @@ func scriptDamage(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ts.Check(os.WriteFile(names[0], data, 0o600))
 }
-

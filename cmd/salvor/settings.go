@@ -161,7 +161,7 @@ type resolveError struct{ error }
 func (e *resolveError) Unwrap() error { return e.error }
 
 // Is tells that the source's text is what is wrong.
-func (*resolveError) Is(target error) bool { return target == drivers.ErrInvalid } //nolint:errorlint // Is compares identities
+func (*resolveError) Is(target error) bool { return target == drivers.ErrInvalid }
 
 // Hint returns what the user can do.
 func (e *resolveError) Hint() string {

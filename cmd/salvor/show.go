@@ -145,32 +145,33 @@ func nodeLineOf(n archive.NodeManifest) nodeLine {
 
 // printDetails prints what a table has no room for.
 func (a *app) printDetails(n archive.NodeManifest) error {
-	text := fmt.Sprintf("\n%s\n  source   %s", n.Path, quoteName(n.Source))
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s\n  source   %s", n.Path, quoteName(n.Source))
 	if n.Hostname != "" {
-		text += " on " + quoteName(n.Hostname)
+		fmt.Fprintf(&b, " on %s", quoteName(n.Hostname))
 	}
 	if len(n.Options) > 0 {
-		text += "\n  options  " + string(n.Options)
+		fmt.Fprintf(&b, "\n  options  %s", n.Options)
 	}
 	if len(n.Facts) > 0 {
-		text += "\n  facts    " + string(n.Facts)
+		fmt.Fprintf(&b, "\n  facts    %s", n.Facts)
 	}
 	if n.Skew > 0 {
-		text += "\n  skew     " + n.Skew.String()
+		fmt.Fprintf(&b, "\n  skew     %s", n.Skew)
 	}
 	if n.Vanished > 0 {
-		text += "\n  vanished " + plural(n.Vanished, "entry", "entries")
+		fmt.Fprintf(&b, "\n  vanished %s", plural(n.Vanished, "entry", "entries"))
 	}
 	if n.Unreadable > 0 {
-		text += "\n  unreadable " + plural(n.Unreadable, "entry", "entries")
+		fmt.Fprintf(&b, "\n  unreadable %s", plural(n.Unreadable, "entry", "entries"))
 		for _, p := range n.Problems {
-			text += "\n    " + quoteName(p.Path) + ": " + p.Message
+			fmt.Fprintf(&b, "\n    %s: %s", quoteName(p.Path), p.Message)
 		}
 		if more := n.Unreadable - int64(len(n.Problems)); more > 0 {
-			text += "\n    and " + formatCount(more) + " more"
+			fmt.Fprintf(&b, "\n    and %s more", formatCount(more))
 		}
 	}
-	return a.printf("%s\n", text)
+	return a.printf("%s\n", b.String())
 }
 
 // runDetail is a run as `show RUN --json` prints it.

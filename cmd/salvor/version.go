@@ -12,7 +12,7 @@ import (
 )
 
 // version is set by the linker (-X main.version=1.2.3) where a release is built.
-var version string //nolint:gochecknoglobals // the linker sets variables only
+var version string
 
 // versionResult is what `version --json` prints.
 type versionResult struct {

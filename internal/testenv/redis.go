@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"testing" //nolint:depguard // the package exists for tests
+	"testing"
 	"time"
 )
 

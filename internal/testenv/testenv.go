@@ -14,7 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"testing" //nolint:depguard // the package exists for tests
+	"testing"
 	"time"
 )
 

@@ -108,7 +108,7 @@ func TestRepliesAreLost(t *testing.T) {
 		if hook.lost.Load() == 0 {
 			t.Error("nothing was lost")
 		}
-		if n := len(f.results("r1", "part")); n != 5 {
+		if n := len(f.results("part")); n != 5 {
 			t.Errorf("%d results of parts", n)
 		}
 	})
@@ -170,7 +170,7 @@ func TestFinishTwiceAndLate(t *testing.T) {
 		f.finish(second)
 		_, err = f.Finish(t.Context(), tooLate, result(tooLate), tasks.Progress{})
 		stale(t, "finish after another finished", err)
-		if got := f.results("r1", "a")[tooLate.Task.ID]; got != string(result(second)) {
+		if got := f.results("a")[tooLate.Task.ID]; got != string(result(second)) {
 			t.Errorf("result is %s", got)
 		}
 		if s := f.state("r1"); s.Deaths != 2 || s.State != ledger.StateDone {
@@ -305,15 +305,15 @@ func TestStopPolicy(t *testing.T) {
 			t.Error("what runs is not told to end")
 		}
 		f.finish(b1)
-		if len(f.results("r1", "b")) != 1 {
+		if len(f.results("b")) != 1 {
 			t.Error("a finish in a stopping run was not recorded")
 		}
 		f.is("r1", ledger.StateStopping)
 		wantNames(t, f.fail(a2, tasks.HandBack))
 		f.is("r1", ledger.StateFailed)
-		f.stepIs("r1", "a", "failed")
-		f.stepIs("r1", "c", "unreachable")
-		f.stepIs("r1", "t", "waiting")
+		f.stepIs("a", "failed")
+		f.stepIs("c", "unreachable")
+		f.stepIs("t", "waiting")
 		if s := f.state("r1"); s.FailureCount != 1 {
 			t.Errorf("failures: %+v", s.Failures)
 		}
@@ -334,18 +334,18 @@ func TestContinuePolicy(t *testing.T) {
 		a1, a2, b1 := f.claim(ready[0]), f.claim(ready[1]), f.claim(ready[3])
 		f.fail(a1, tasks.Permanent)
 		f.is("r1", ledger.StateRunning)
-		f.stepIs("r1", "a", "failing")
+		f.stepIs("a", "failing")
 		_, err := f.Claim(t.Context(), "r1", ready[2].Task, ready[2].Attempt, "w")
 		stale(t, "claim of a dropped task", err)
 		if !f.beat(a2).Cancel || f.beat(b1).Cancel {
 			t.Error("the wrong attempts are told to end")
 		}
-		f.stepIs("r1", "c", "waiting") // until nothing of a lives
+		f.stepIs("c", "waiting") // until nothing of a lives
 		next := f.finish(b1)
 		wantNames(t, next, "d1")
 		wantNames(t, f.fail(a2, tasks.Transient))
-		f.stepIs("r1", "a", "failed")
-		f.stepIs("r1", "c", "unreachable")
+		f.stepIs("a", "failed")
+		f.stepIs("c", "unreachable")
 		last := f.finish(f.claim(next[0]))
 		wantNames(t, last, "commit")
 		f.runAll(last)

@@ -20,6 +20,8 @@ const (
 	chunkWords = 2500
 	chunkBytes = 1 << 20
 	planPiece  = 256 << 10
+	// firstGrown is greater than the number of any chunk of a plan: chunks that are grown come after them.
+	firstGrown = 50_000_000
 )
 
 // Create stores a plan and starts its run. It returns the attempts that are ready; the caller sends them.
@@ -69,15 +71,21 @@ type putter struct {
 	run    string
 	args   []any
 	bytes  int
+	chunk  int // of waiting tasks, numbered through the plan
 }
+
+func (w *putter) key(suffix string) string { return w.ledger.runKey(w.run, suffix) }
 
 var errStarted = errors.New("run has started")
 
-func (w *putter) put(ctx context.Context, words ...string) error {
-	w.args = append(w.args, len(words))
-	for _, word := range words {
-		w.args = append(w.args, word)
-		w.bytes += len(word)
+// put collects commands that are sent together.
+func (w *putter) put(ctx context.Context, commands ...[]string) error {
+	for _, words := range commands {
+		w.args = append(w.args, len(words))
+		for _, word := range words {
+			w.args = append(w.args, word)
+			w.bytes += len(word)
+		}
 	}
 	if len(w.args) >= chunkWords || w.bytes >= chunkBytes {
 		return w.flush(ctx)
@@ -102,10 +110,10 @@ func (w *putter) flush(ctx context.Context) error {
 
 // plan stores everything. All writes can be repeated.
 func (w *putter) plan(ctx context.Context, plan tasks.Plan, data []byte) (count int, weight int64, err error) {
-	key := func(suffix string) string { return w.ledger.runKey(w.run, suffix) }
+	key := w.key
 	i := 0
 	for piece := range slices.Chunk(data, planPiece) {
-		if err := w.put(ctx, "HSET", key(":plan"), strconv.Itoa(i), string(piece)); err != nil {
+		if err := w.put(ctx, []string{"HSET", key(":plan"), strconv.Itoa(i), string(piece)}); err != nil {
 			return 0, 0, err
 		}
 		i++
@@ -115,29 +123,54 @@ func (w *putter) plan(ctx context.Context, plan tasks.Plan, data []byte) (count 
 		if err := w.step(ctx, s, i, owner); err != nil {
 			return 0, 0, err
 		}
-		for _, t := range s.Tasks {
-			packed, err := pack(t, flags[t.ID])
-			if err != nil {
-				return 0, 0, err
-			}
-			if err := errors.Join(
-				w.put(ctx, "HSET", key(":spec:"+s.ID), t.ID, packed),
-				w.put(ctx, "ZADD", key(":q:"+s.ID), strconv.FormatInt(-clamp(t.Weight), 10), t.ID),
-			); err != nil {
-				return 0, 0, err
-			}
-			count++
-			weight += clamp(t.Weight)
+		if weight, err = w.tasks(ctx, s, flags, weight); err != nil {
+			return 0, 0, err
 		}
+		count += len(s.Tasks)
 	}
 	for _, s := range plan.Steps {
 		if len(s.Needs) == 0 {
-			if err := w.put(ctx, "RPUSH", key(":todo"), "open "+s.ID); err != nil {
+			if err := w.put(ctx, []string{"RPUSH", key(":todo"), "open " + s.ID}); err != nil {
 				return 0, 0, err
 			}
 		}
 	}
 	return count, weight, w.flush(ctx)
+}
+
+// tasks stores a step's tasks and adds their weights to sum. What waits is kept in chunks, heaviest first.
+func (w *putter) tasks(ctx context.Context, s tasks.Step, flags map[string]string, sum int64) (int64, error) {
+	list := make([]packedTask, 0, len(s.Tasks))
+	for _, t := range s.Tasks {
+		p, err := pack(t, flags[t.ID])
+		if err != nil {
+			return 0, err
+		}
+		list = append(list, p)
+		sum += p.weight
+	}
+	byWeight(list)
+	for len(list) > 0 {
+		n, size := 0, 0
+		specs := []string{"HSET", w.key(":spec:" + s.ID)}
+		chunk := fmt.Sprintf("%08d", w.chunk)
+		waiting := w.key(":c:" + chunk + ":" + s.ID)
+		push := []string{"RPUSH", waiting}
+		for ; n < len(list) && n < chunkTasks && size < chunkBytes; n++ {
+			p := list[n]
+			specs = append(specs, p.id, p.text)
+			push = append(push, strconv.FormatInt(p.weight, 10)+" "+p.id)
+			size += len(p.text)
+		}
+		w.chunk++
+		err := w.put(ctx, specs, []string{"DEL", waiting}, push,
+			[]string{"ZADD", w.key(":q:" + s.ID), strconv.FormatInt(-list[0].weight, 10), chunk})
+		if err != nil {
+			return 0, err
+		}
+		list = list[n:]
+	}
+	return sum, nil
 }
 
 // roles returns each task's flag and step.
@@ -160,7 +193,7 @@ func roles(plan tasks.Plan) (flags, owner map[string]string) {
 }
 
 func (w *putter) step(ctx context.Context, s tasks.Step, index int, owner map[string]string) error {
-	key := func(suffix string) string { return w.ledger.runKey(w.run, suffix) }
+	key := w.key
 	place := strconv.Itoa(index)
 	closed, tolerant := "1", "0"
 	if s.Grower != "" {
@@ -173,25 +206,30 @@ func (w *putter) step(ctx context.Context, s tasks.Step, index int, owner map[st
 	if s.Gate != nil {
 		gate = *s.Gate
 	}
-	err := errors.Join(
-		w.put(ctx, "HSET", key(":S:"+s.ID), "st", "waiting", "kind", string(s.Kind), "node", s.Node, "tolerant", tolerant,
+	commands := [][]string{
+		{
+			"HSET", key(":S:" + s.ID), "st", "waiting", "kind", string(s.Kind), "node", s.Node, "tolerant", tolerant,
 			"grower", s.Grower, "holder", s.Holder, "gate", gate.Name, "glimit", strconv.Itoa(gate.Limit), "until", gate.Until,
-			"epoch", "1", "closed", closed, "win", w.run+" "+s.ID),
-		w.put(ctx, "ZADD", key(":steps"), place, s.ID),
-		w.put(ctx, "SADD", key(":pending"), s.ID),
-	)
+			"epoch", "1", "closed", closed, "win", w.run + " " + s.ID, "chunks", strconv.Itoa(firstGrown),
+		},
+		{"ZADD", key(":steps"), place, s.ID},
+		{"SADD", key(":pending"), s.ID},
+	}
 	for _, need := range s.Needs {
-		err = errors.Join(err,
-			w.put(ctx, "SADD", key(":need:"+s.ID), need),
-			w.put(ctx, "ZADD", key(":then:"+need), place, s.ID))
+		commands = append(commands, []string{"SADD", key(":need:" + s.ID), need}, []string{"ZADD", key(":then:" + need), place, s.ID})
 	}
 	if s.Gate != nil {
-		err = errors.Join(err, w.put(ctx, "SADD", key(":lets:"+gate.Until), gate.Name+unit+s.ID))
+		commands = append(commands, []string{"SADD", key(":lets:" + gate.Until), gate.Name + unit + s.ID})
 	}
 	if s.Grower != "" {
-		err = errors.Join(err,
-			w.put(ctx, "SADD", key(":gr:"+s.Grower), s.ID),
-			w.put(ctx, "SADD", key(":feeds:"+owner[s.Grower]), s.ID))
+		commands = append(commands,
+			[]string{"SADD", key(":gr:" + s.Grower), s.ID},
+			[]string{"SADD", key(":feeds:" + owner[s.Grower]), s.ID})
 	}
-	return err
+	for part := range slices.Chunk(commands, chunkTasks) {
+		if err := w.put(ctx, part...); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -30,7 +30,7 @@
 //	r:need:, r:then:     what a step still waits for; who waits for it
 //	r:lets:, r:feeds:    gates that its end opens; steps that its tasks grow
 //	r:spec:<step>        hash: the step's tasks, each a header line (flags, route, weight) and JSON
-//	r:q:<step>           the tasks that wait, heaviest first
+//	r:q:<step>           the chunks of waiting tasks, by their heaviest; r:c:<chunk>:<step> the tasks of one
 //	r:live:<step>        the tasks that are out or run
 //	r:fin:<step>         hash: token and result of finished tasks; r:done:<step> their order
 //	r:t:<task>           hash of a task that is out or runs: st, att, tok, tries, deaths, ckpt, ...
@@ -42,5 +42,5 @@
 //	r:wreg, r:wins       shared windows that steps take part in now; or did ever
 //
 // A window is "@<id>" where runs share it, "<run> <step>" where it is a step's own: wh:<window> waiting steps, wo: what is
-// out, wp: the growers' places, wl: limits.
+// out, wg: revoked attempts whose lease has not ended, wp: the growers' places, wl: limits.
 package ledger

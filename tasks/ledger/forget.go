@@ -65,9 +65,12 @@ func (l *Ledger) forget(ctx context.Context, run string) error {
 }
 
 func (l *Ledger) forgetSteps(ctx context.Context, run string, steps []string) error {
-	cmds, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	var chunks []*redis.StringSliceCmd
+	var abouts []*redis.SliceCmd
+	_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, step := range steps {
-			p.HMGet(ctx, l.runKey(run, ":S:"+step), "grower", "gate")
+			abouts = append(abouts, p.HMGet(ctx, l.runKey(run, ":S:"+step), "grower", "gate"))
+			chunks = append(chunks, p.ZRange(ctx, l.runKey(run, ":q:"+step), 0, -1))
 		}
 		return nil
 	})
@@ -80,12 +83,13 @@ func (l *Ledger) forgetSteps(ctx context.Context, run string, steps []string) er
 			for _, kind := range []string{"S", "need", "then", "lets", "feeds", "spec", "q", "live", "fin", "done"} {
 				keys = append(keys, l.runKey(run, ":"+kind+":"+step))
 			}
-			if c, ok := cmds[i].(*redis.SliceCmd); ok {
-				v := reply(c.Val())
-				keys = append(keys, l.runKey(run, ":gr:"+v.text(0)), l.runKey(run, ":g:"+v.text(1)), l.runKey(run, ":gw:"+v.text(1)))
+			about := reply(abouts[i].Val())
+			keys = append(keys, l.runKey(run, ":gr:"+about.text(0)), l.runKey(run, ":g:"+about.text(1)), l.runKey(run, ":gw:"+about.text(1)))
+			for _, chunk := range chunks[i].Val() {
+				keys = append(keys, l.runKey(run, ":c:"+chunk+":"+step))
 			}
 			own := run + " " + step
-			for _, kind := range []string{"wh:", "wo:", "wp:", "wl:"} {
+			for _, kind := range []string{"wh:", "wo:", "wg:"} {
 				keys = append(keys, l.key(kind+own))
 			}
 			p.Unlink(ctx, keys...)
@@ -98,9 +102,10 @@ func (l *Ledger) forgetSteps(ctx context.Context, run string, steps []string) er
 
 // leaveWindow removes what a run left in a shared window: places of revoked attempts whose lease has not ended.
 func (l *Ledger) leaveWindow(ctx context.Context, run, window string) error {
-	var out, heads, limits, places *redis.StringSliceCmd
+	var out, ghosts, heads, limits, places *redis.StringSliceCmd
 	_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		out = p.ZRange(ctx, l.key("wo:"+window), 0, -1)
+		out = p.SMembers(ctx, l.key("wo:"+window))
+		ghosts = p.ZRange(ctx, l.key("wg:"+window), 0, -1)
 		heads = p.ZRange(ctx, l.key("wh:"+window), 0, -1)
 		limits = p.ZRange(ctx, l.key("wl:"+window), 0, -1)
 		places = p.SMembers(ctx, l.key("wp:"+window))
@@ -110,13 +115,15 @@ func (l *Ledger) leaveWindow(ctx context.Context, run, window string) error {
 		return err
 	}
 	_, err = l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for kind, cmd := range map[string]*redis.StringSliceCmd{"wo:": out, "wh:": heads, "wl:": limits} {
+		for kind, cmd := range map[string]*redis.StringSliceCmd{"wg:": ghosts, "wh:": heads, "wl:": limits} {
 			if own := ofRun(cmd.Val(), run); len(own) > 0 {
 				p.ZRem(ctx, l.key(kind+window), own...)
 			}
 		}
-		if own := ofRun(places.Val(), run); len(own) > 0 {
-			p.SRem(ctx, l.key("wp:"+window), own...)
+		for kind, cmd := range map[string]*redis.StringSliceCmd{"wo:": out, "wp:": places} {
+			if own := ofRun(cmd.Val(), run); len(own) > 0 {
+				p.SRem(ctx, l.key(kind+window), own...)
+			}
 		}
 		if len(heads.Val()) > len(ofRun(heads.Val(), run)) {
 			p.ZAdd(ctx, l.key("due"), redis.Z{Score: 0, Member: window}) // other runs wait there: the sweep looks again

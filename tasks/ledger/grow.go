@@ -81,23 +81,28 @@ func (l *Ledger) Grow(ctx context.Context, c Claim, g Growth) ([]Emission, error
 	}
 }
 
-// chunk encodes as many tasks as one call carries and returns the others.
+// chunk encodes as many tasks as one call carries, heaviest first, and returns the others.
 func chunk(list []tasks.Task) (args []any, rest []tasks.Task, err error) {
+	var words []packedTask
 	size := 0
 	for i, t := range list {
 		if i == chunkTasks || size >= chunkBytes {
-			return args, list[i:], nil
+			rest = list[i:]
+			break
 		}
 		if err := validTask(t); err != nil {
 			return nil, nil, err
 		}
-		packed, err := pack(t, "-")
+		p, err := pack(t, "-")
 		if err != nil {
 			return nil, nil, err
 		}
-		weight := strconv.FormatInt(clamp(t.Weight), 10)
-		args = append(args, t.ID, strconv.FormatInt(-clamp(t.Weight), 10), packed, weight)
-		size += len(packed)
+		words = append(words, p)
+		size += len(p.text)
 	}
-	return args, nil, nil
+	byWeight(words)
+	for _, p := range words {
+		args = append(args, p.id, p.text, strconv.FormatInt(p.weight, 10))
+	}
+	return args, rest, nil
 }

@@ -40,8 +40,8 @@ func TestHolderIsReleasedWhenItsPartsAreDone(t *testing.T) {
 		wantNames(t, f.finish(p))
 		held() // not closed yet
 		wantNames(t, f.grow(h, ledger.Growth{Step: "part", Close: true}))
-		f.stepIs("r1", "part", "done")
-		f.stepIs("r1", "seal", "waiting") // the holder's clean end is the proof
+		f.stepIs("part", "done")
+		f.stepIs("seal", "waiting") // the holder's clean end is the proof
 		if !f.beat(h).Release {
 			t.Fatal("not released")
 		}
@@ -85,7 +85,7 @@ func TestLostViewOpensOneEpoch(t *testing.T) {
 		if s := f.step("r1", "part"); s.Epoch != 2 || s.Closed || s.Tasks != 0 || s.State != "open" {
 			t.Errorf("step is %+v", s)
 		}
-		if r := f.results("r1", "part"); len(r) != 0 {
+		if r := f.results("part"); len(r) != 0 {
 			t.Errorf("results of a lost view: %v", r)
 		}
 		f.due("r1")
@@ -103,7 +103,7 @@ func TestLostViewOpensOneEpoch(t *testing.T) {
 		f.finish(c)
 		f.runAll(f.finish(h2))
 		f.is("r1", ledger.StateDone)
-		if diff := cmp.Diff(map[string]string{"p00000": string(result(c))}, f.results("r1", "part")); diff != "" {
+		if diff := cmp.Diff(map[string]string{"p00000": string(result(c))}, f.results("part")); diff != "" {
 			t.Errorf("results (-want +got):\n%s", diff)
 		}
 		f.forget("r1")
@@ -116,11 +116,11 @@ func TestHolderThatDiesOpensAnEpoch(t *testing.T) {
 		h := f.claim(f.create(dumpPlan("r1"))[0])
 		parts := f.grow(h, ledger.Growth{Step: "part", Tasks: someTasks("p", 1), Close: true})
 		f.finish(f.claim(parts[0]))
-		f.stepIs("r1", "part", "done")
+		f.stepIs("part", "done")
 		f.lapse("r1", "h")
 		ready := f.sweep()
 		wantNames(t, ready, "h")
-		f.stepIs("r1", "part", "open")
+		f.stepIs("part", "open")
 		_, err := f.Finish(t.Context(), h, nil, tasks.Progress{})
 		stale(t, "finish of a holder whose lease ended", err) // its parts are gone
 		h2 := f.claim(ready[0])
@@ -160,9 +160,9 @@ func TestHolderFails(t *testing.T) {
 						}
 						f.fail(p, tasks.HandBack)
 						f.is("r1", ledger.StateFailed)
-						f.stepIs("r1", "freeze", "failed")
-						f.stepIs("r1", "part", "unreachable")
-						f.stepIs("r1", "seal", "unreachable")
+						f.stepIs("freeze", "failed")
+						f.stepIs("part", "unreachable")
+						f.stepIs("seal", "unreachable")
 						f.forget("r1")
 						return
 					}
@@ -198,8 +198,8 @@ func TestLastEpochIsLostByAPart(t *testing.T) {
 		}
 		f.fail(p2, tasks.LostView)
 		f.is("r1", ledger.StatePartial)
-		f.stepIs("r1", "freeze", "failed")
-		f.stepIs("r1", "part", "unreachable")
+		f.stepIs("freeze", "failed")
+		f.stepIs("part", "unreachable")
 		if s := f.state("r1"); s.FailureCount != 1 || s.Failures[0].Task != "p00000" {
 			t.Errorf("failures: %+v", s.Failures)
 		}
@@ -220,16 +220,16 @@ func TestFrozenTogether(t *testing.T) {
 		pa := f.grow(h, ledger.Growth{Step: "part:a", Tasks: someTasks("a", 1), Close: true})
 		pb := f.grow(h, ledger.Growth{Step: "part:b", Tasks: someTasks("b", 1), Close: true})
 		f.finish(f.claim(pa[0]))
-		f.stepIs("r1", "part:a", "done")
+		f.stepIs("part:a", "done")
 		f.fail(f.claim(pb[0]), tasks.LostView)
-		f.stepIs("r1", "part:a", "open")
+		f.stepIs("part:a", "open")
 		f.due("r1")
 		h = f.claim(f.sweep()[0])
 		pa = f.grow(h, ledger.Growth{Step: "part:a", Tasks: someTasks("a", 1), Close: true})
 		pb = f.grow(h, ledger.Growth{Step: "part:b", Tasks: someTasks("b", 1), Close: true})
 		f.fail(f.claim(pb[0]), tasks.Permanent)
-		f.stepIs("r1", "part:b", "failed")
-		f.stepIs("r1", "seal:b", "unreachable")
+		f.stepIs("part:b", "failed")
+		f.stepIs("seal:b", "unreachable")
 		if f.beat(h).Cancel || f.beat(h).Release {
 			t.Error("the holder must go on for the other node")
 		}
@@ -363,7 +363,7 @@ func TestGrowerFails(t *testing.T) {
 		f.runAll(f.finish(f.claim(two[0])))
 		f.is("r1", ledger.StatePartial)
 		for id, want := range map[string]string{"prepare": "failed", "open": "unreachable", "never": "unreachable", "closed": "done", "after": "done"} {
-			f.stepIs("r1", id, want)
+			f.stepIs(id, want)
 		}
 		f.forget("r1")
 	})

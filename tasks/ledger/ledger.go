@@ -221,8 +221,7 @@ func (l *Ledger) persist(ctx context.Context, script *redis.Script, run string, 
 
 // away tells whether an error means that Redis cannot do it now, rather than that it will not.
 func away(err error) bool {
-	var answer redis.Error
-	if !errors.As(err, &answer) {
+	if _, answered := errors.AsType[redis.Error](err); !answered {
 		return !errors.Is(err, redis.ErrClosed) && !isStatus(err)
 	}
 	return redis.IsLoadingError(err) || redis.IsReadOnlyError(err) || redis.IsClusterDownError(err) || redis.IsTryAgainError(err) ||

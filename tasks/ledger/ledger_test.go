@@ -46,17 +46,17 @@ func TestRunFromCreateToForget(t *testing.T) {
 		c1 := f.claim(ready[1])
 		next := f.finish(c1)
 		wantNames(t, next, "b1")
-		f.stepIs("r1", "a", "done")
-		f.stepIs("r1", "none", "waiting")
+		f.stepIs("a", "done")
+		f.stepIs("none", "waiting")
 		f.runAll(next)
-		f.stepIs("r1", "none", "done")
+		f.stepIs("none", "done")
 
 		s := f.state("r1")
 		if s.State != ledger.StateDone || s.TasksDone != 3 || s.StartedAt.IsZero() || s.EndedAt.Before(s.StartedAt) || s.FailureCount != 0 {
 			t.Errorf("state is %+v", s)
 		}
 		want := map[string]string{"a1": string(result(c1)), "a2": string(result(c))}
-		if diff := cmp.Diff(want, f.results("r1", "a")); diff != "" {
+		if diff := cmp.Diff(want, f.results("a")); diff != "" {
 			t.Errorf("results (-want +got):\n%s", diff)
 		}
 		workers, err := f.Workers(t.Context(), "r1")

@@ -1,8 +1,10 @@
 package ledger
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,17 +18,32 @@ const unit = "\x1f"
 // heaviest bounds weights and progress, so that no sum in Redis overflows.
 const heaviest = 1 << 50
 
-func pack(t tasks.Task, flag string) (string, error) {
+// packedTask is a task as it is stored.
+type packedTask struct {
+	id     string
+	weight int64
+	text   string
+}
+
+func pack(t tasks.Task, flag string) (packedTask, error) {
 	data, err := json.Marshal(t)
 	if err != nil {
-		return "", fmt.Errorf("encode task %s: %w", t.ID, err)
+		return packedTask{}, fmt.Errorf("encode task %s: %w", t.ID, err)
 	}
 	hold := ""
 	if t.Route.Hold {
 		hold = "1"
 	}
-	header := []string{flag, hold, t.Route.Host, t.Route.Worker, strconv.FormatInt(clamp(t.Weight), 10)}
-	return strings.Join(header, unit) + "\n" + string(data), nil
+	weight := clamp(t.Weight)
+	header := []string{flag, hold, t.Route.Host, t.Route.Worker, strconv.FormatInt(weight, 10)}
+	return packedTask{t.ID, weight, strings.Join(header, unit) + "\n" + string(data)}, nil
+}
+
+// byWeight sorts tasks in the order in which they are given out: heavier ones first, then by id.
+func byWeight(list []packedTask) {
+	slices.SortFunc(list, func(a, b packedTask) int {
+		return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.id, b.id))
+	})
 }
 
 func unpack(packed string) (tasks.Task, error) {

@@ -409,7 +409,7 @@ func (w *world) failActor(a *actor, class tasks.Class) {
 }
 
 // tasksOf returns how many tasks a step has when all is well.
-func (w *world) tasksOf(run string, s *tasks.Step) int {
+func (w *world) tasksOf(s *tasks.Step) int {
 	if s.Grower != "" {
 		return total(s)
 	}
@@ -425,11 +425,11 @@ func (w *world) whole(run string, s *tasks.Step) bool {
 		}
 	}
 	for _, n := range epochs {
-		if n == w.tasksOf(run, s) {
+		if n == w.tasksOf(s) {
 			return true
 		}
 	}
-	return w.tasksOf(run, s) == 0
+	return w.tasksOf(s) == 0
 }
 
 // checkEdges is called for each claim.
@@ -661,11 +661,11 @@ func (w *world) verifyRun(run string) {
 	for _, st := range steps {
 		plan := w.steps[run][st.ID]
 		w.verifyResults(run, st)
-		bad := w.badNeed(run, plan, states)
+		bad := w.badNeed(plan, states)
 		switch st.State {
 		case "done":
-			if st.Done != w.tasksOf(run, plan) || bad && !plan.Tolerant {
-				w.rt.Fatalf("step %s is done with %d of %d tasks: %s", st.ID, st.Done, w.tasksOf(run, plan), w.describe())
+			if st.Done != w.tasksOf(plan) || bad && !plan.Tolerant {
+				w.rt.Fatalf("step %s is done with %d of %d tasks: %s", st.ID, st.Done, w.tasksOf(plan), w.describe())
 			}
 		case "failed":
 			if !w.permsIn[run][st.ID] {
@@ -683,7 +683,7 @@ func (w *world) verifyRun(run string) {
 	}
 }
 
-func (w *world) badNeed(run string, s *tasks.Step, states map[string]string) bool {
+func (w *world) badNeed(s *tasks.Step, states map[string]string) bool {
 	return slices.ContainsFunc(s.Needs, func(id string) bool { return states[id] == "failed" || states[id] == "unreachable" })
 }
 

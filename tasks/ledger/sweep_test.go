@@ -180,7 +180,7 @@ func TestOlderCopyOfRedis(t *testing.T) {
 	f.due("r1")
 	f.runAll(f.sweep())
 	f.is("r1", ledger.StateDone)
-	if got := f.results("r1", "a"); len(got) != 2 || got["a1"] == string(result(c1)) {
+	if got := f.results("a"); len(got) != 2 || got["a1"] == string(result(c1)) {
 		t.Errorf("results are %v", got)
 	}
 	f.forget("r1")

@@ -193,12 +193,11 @@ func cycle(edges [][]int) []int {
 	const fresh, open, closed = 0, 1, 2
 	state := make([]int, len(edges))
 	for root := range edges {
-		path, next := []int{root}, []int{0}
-		if state[root] == fresh {
-			state[root] = open
-		} else {
+		if state[root] != fresh {
 			continue
 		}
+		state[root] = open
+		path, next := []int{root}, []int{0}
 		for len(path) > 0 {
 			top := len(path) - 1
 			at := path[top]

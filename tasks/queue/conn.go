@@ -95,6 +95,7 @@ func OpenEmbedded(ctx context.Context) (*Conn, error) {
 	o := &redis.Options{Addr: server.Addr(), Password: password, Protocol: 2, ReadTimeout: time.Minute, DisableIdentity: true}
 	settle(&o.MaintNotificationsConfig, &o.PoolSize)
 	client := redis.NewClient(o)
+	client.AddHook(idle{server})
 	if err := client.Ping(ctx).Err(); err != nil {
 		err = errors.Join(err, client.Close())
 		server.Close()

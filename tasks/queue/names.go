@@ -17,8 +17,8 @@ const (
 	holdPool = "hold"
 )
 
-// QueueName returns the queue of a route.
-func QueueName(r tasks.Route) string {
+// Name returns the queue of a route.
+func Name(r tasks.Route) string {
 	pool := workPool
 	if r.Hold {
 		pool = holdPool

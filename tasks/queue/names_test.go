@@ -21,7 +21,7 @@ func TestQueueNames(t *testing.T) {
 		{Worker: "w", Host: "h", Hold: true}:  "salvor1.own.w",
 		{Worker: "host.web-1", Host: "other"}: "salvor1.own.host.web-1",
 	} {
-		if got := QueueName(route); got != want {
+		if got := Name(route); got != want {
 			t.Errorf("queue of %+v is %s, want %s", route, got, want)
 		}
 	}

@@ -60,15 +60,21 @@ func (s *Sender) each(ctx context.Context, emissions []ledger.Emission, f func(c
 	if len(emissions) == 1 {
 		return f(ctx, emissions[0])
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, sending := errgroup.WithContext(ctx)
 	group.SetLimit(sendsAtOnce)
 	for _, e := range emissions {
-		if ctx.Err() != nil {
+		if sending.Err() != nil {
 			break
 		}
-		group.Go(func() error { return f(ctx, e) })
+		group.Go(func() error { return f(sending, e) })
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil && len(emissions) > 0 {
+		return fmt.Errorf("send %d tasks: %w", len(emissions), context.Cause(ctx))
+	}
+	return nil
 }
 
 func (s *Sender) enqueue(ctx context.Context, e ledger.Emission) error {
@@ -76,7 +82,7 @@ func (s *Sender) enqueue(ctx context.Context, e ledger.Emission) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.client.Load().EnqueueContext(ctx, asynq.NewTask(taskType, payload), asynq.Queue(QueueName(e.Route)),
+	_, err = s.client.Load().EnqueueContext(ctx, asynq.NewTask(taskType, payload), asynq.Queue(Name(e.Route)),
 		asynq.TaskID(taskID(e)), asynq.MaxRetry(0), asynq.Timeout(longest), asynq.Retention(0))
 	if err != nil {
 		return fmt.Errorf("send task %s: %w", e.Task, err)
@@ -89,7 +95,7 @@ func (s *Sender) resendOne(ctx context.Context, e ledger.Emission) error {
 	if !errors.Is(err, asynq.ErrTaskIDConflict) {
 		return err
 	}
-	info, err := s.inspector.GetTaskInfo(QueueName(e.Route), taskID(e))
+	info, err := s.inspector.GetTaskInfo(Name(e.Route), taskID(e))
 	if errors.Is(err, asynq.ErrQueueNotFound) {
 		// The task is there but its queue is not registered: Redis was emptied since the client did so. A new client
 		// registers it before it meets the conflict again.
@@ -97,7 +103,7 @@ func (s *Sender) resendOne(ctx context.Context, e ledger.Emission) error {
 		if err := s.enqueue(ctx, e); !errors.Is(err, asynq.ErrTaskIDConflict) {
 			return err
 		}
-		info, err = s.inspector.GetTaskInfo(QueueName(e.Route), taskID(e))
+		info, err = s.inspector.GetTaskInfo(Name(e.Route), taskID(e))
 	}
 	switch {
 	case errors.Is(err, asynq.ErrTaskNotFound):
@@ -123,4 +129,20 @@ func (s *Sender) replace(ctx context.Context, e ledger.Emission) error {
 		return err
 	}
 	return s.Send(ctx, []ledger.Emission{*next})
+}
+
+// deleteQueue deletes a queue without active tasks, and asynq's statistics of it, which asynq leaves behind.
+func (s *Sender) deleteQueue(ctx context.Context, q string) error {
+	if err := s.inspector.DeleteQueue(q, true); err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
+		return err
+	}
+	keys := []string{"processed", "failed"}
+	for day := range 2 { // older days' have expired, or will: they are kept for 90 days
+		date := time.Now().UTC().AddDate(0, 0, -day).Format(time.DateOnly)
+		keys = append(keys, "processed:"+date, "failed:"+date)
+	}
+	for i, k := range keys {
+		keys[i] = "asynq:{" + q + "}:" + k
+	}
+	return s.conn.Redis().Unlink(ctx, keys...).Err()
 }

@@ -98,8 +98,8 @@ func NewServer(conn *Conn, l *ledger.Ledger, cfg Config) (*Server, error) {
 		cancels: make(map[int]context.CancelCauseFunc), stop: make(chan struct{}),
 	}
 	// A worker's own tasks first: views wait for them. Then those that nobody else may do.
-	work := map[string]int{QueueName(tasks.Route{}): 1, ownQueue(cfg.Worker): 6}
-	hold := map[string]int{QueueName(tasks.Route{Hold: true}): 1}
+	work := map[string]int{Name(tasks.Route{}): 1, ownQueue(cfg.Worker): 6}
+	hold := map[string]int{Name(tasks.Route{Hold: true}): 1}
 	if cfg.Host != "" {
 		work[hostQueue(workPool, cfg.Host)] = 3
 		hold[hostQueue(holdPool, cfg.Host)] = 3
@@ -256,7 +256,7 @@ func (s *Server) Stop(ctx context.Context) error {
 		loops.Go(p.asynq.Shutdown)
 	}
 	loops.Wait()
-	return s.deleteOwn()
+	return s.deleteOwn(ctx)
 }
 
 func (s *Server) cancelAll() {
@@ -267,9 +267,11 @@ func (s *Server) cancelAll() {
 	}
 }
 
-func (s *Server) deleteOwn() error {
-	err := s.sender.inspector.DeleteQueue(ownQueue(s.cfg.Worker), true)
-	if err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
+func (s *Server) deleteOwn(ctx context.Context) error {
+	// The caller's patience was for handlers; it may have ended.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openTimeout)
+	defer cancel()
+	if err := s.sender.deleteQueue(ctx, ownQueue(s.cfg.Worker)); err != nil {
 		return fmt.Errorf("delete queue of worker %s: %w", s.cfg.Worker, err)
 	}
 	return nil

@@ -135,8 +135,5 @@ func (s *Sweeper) purge(ctx context.Context, q string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.sender.inspector.DeleteQueue(q, true); err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
-		return err
-	}
-	return nil
+	return s.sender.deleteQueue(ctx, q)
 }

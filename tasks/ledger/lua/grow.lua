@@ -1,4 +1,5 @@
--- grow: task, token, step, checkpoint, close, window, limit, holder counts; then task, score, packed, weight for each.
+-- grow: task, token, step, checkpoint, close, window, limit, holder counts; then task, packed and weight of each, heaviest
+-- first.
 local run, task, tok, step = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local r = R(run)
 local st = call('HGET', r, 'st')
@@ -14,7 +15,7 @@ call('ZADD', r .. ':beat', now + LEASE, task)
 -- A step that failed takes nothing more; its grower may grow others.
 if s[1] == 'failed' or s[1] == 'unreachable' or s[1] == 'failing' then return answer(run, 'ok') end
 if s[3] == '1' then
-  for i = 13, #ARGV, 4 do
+  for i = 13, #ARGV, 3 do
     if call('HEXISTS', r .. ':spec:' .. step, ARGV[i]) == 0 then return {'closed'} end
   end
   return answer(run, 'ok')
@@ -26,7 +27,7 @@ if ARGV[10] ~= '' and '@' .. ARGV[10] ~= W then
   call('HSET', S, 'win', W)
   call('SADD', r .. ':wins', W)
 end
-if string.sub(W, 1, 1) == '@' and ARGV[10] ~= '' then
+if shared(W) and ARGV[10] ~= '' then
   call('SADD', r .. ':wreg', W .. '\31' .. step)
   call('ZADD', P .. 'wl:' .. W, ARGV[11], run .. ' ' .. step)
   if ARGV[12] == '1' then
@@ -34,15 +35,16 @@ if string.sub(W, 1, 1) == '@' and ARGV[10] ~= '' then
     call('HSET', S, 'hw', W)
   end
 end
-local count, weight = 0, 0
-for i = 13, #ARGV, 4 do
-  if call('HSETNX', r .. ':spec:' .. step, ARGV[i], ARGV[i + 2]) == 1 then
-    call('ZADD', r .. ':q:' .. step, ARGV[i + 1], ARGV[i])
-    count, weight = count + 1, weight + ARGV[i + 3]
+local list, weight = {}, 0
+for i = 13, #ARGV, 3 do
+  if call('HSETNX', r .. ':spec:' .. step, ARGV[i], ARGV[i + 1]) == 1 then
+    list[#list + 1] = ARGV[i + 2] .. ' ' .. ARGV[i]
+    weight = weight + ARGV[i + 2]
   end
 end
-if count > 0 then
-  call('HINCRBY', r, 'tasks', count)
+if #list > 0 then
+  add(run, step, list)
+  call('HINCRBY', r, 'tasks', #list)
   weight = string.format('%.0f', weight)
   if weight ~= '0' then
     call('HINCRBY', r, 'weight', weight)

@@ -6,7 +6,7 @@
 -- leave_window takes a step's claim on a shared window away.
 local function leave_window(run, step, W)
   call('ZREM', P .. 'wh:' .. W, run .. ' ' .. step)
-  if string.sub(W, 1, 1) == '@' then
+  if shared(W) then
     call('ZREM', P .. 'wl:' .. W, run .. ' ' .. step)
     call('SREM', R(run) .. ':wreg', W .. '\31' .. step)
   end
@@ -14,7 +14,7 @@ end
 
 -- ghost lets a revoked attempt keep its place until its lease ends: it may still use its connection.
 local function ghost(run, W, name, deadline)
-  if deadline then call('ZADD', P .. 'wo:' .. W, deadline, run .. ' ' .. name) end
+  if deadline then call('ZADD', P .. 'wg:' .. W, deadline, run .. ' ' .. name) end
 end
 
 local function deadline_of(run, task) return call('ZSCORE', R(run) .. ':beat', task) end
@@ -39,7 +39,7 @@ local function drop(run, task, step, W)
   call('ZREM', r .. ':beat', task)
   call('ZREM', r .. ':out', task)
   call('SREM', r .. ':live:' .. step, task)
-  call('ZREM', P .. 'wo:' .. W, run .. ' ' .. task)
+  call('SREM', P .. 'wo:' .. W, run .. ' ' .. task)
   call('DEL', r .. ':t:' .. task)
 end
 
@@ -85,7 +85,7 @@ local function fail_step(run, step, final)
   local s = call('HMGET', k, 'st', 'told', 'win')
   if s[2] or s[1] == 'failing' then return end
   call('HSET', k, 'st', 'failing', 'final', final)
-  call('UNLINK', r .. ':q:' .. step)
+  discard(run, step)
   call('ZREM', P .. 'wh:' .. s[3], run .. ' ' .. step)
   for _, task in ipairs(call('SMEMBERS', r .. ':live:' .. step)) do
     local t = call('HMGET', r .. ':t:' .. task, 'st', 'win', 'hd', 'att')
@@ -208,33 +208,35 @@ local function advance(run)
       pump(name, run)
     else
       local st = call('HGET', r .. ':S:' .. name, 'st')
-      local x = call('ZPOPMIN', r .. ':then:' .. name)[1]
-      if x then
-        tell_one(run, name, st, x)
-        done = false
-      else
-        tell_rest(run, name, st)
+      local list = call('ZRANGE', r .. ':then:' .. name, 0, 49)
+      for _, x in ipairs(list) do
+        if work > 0 then
+          work = work - 1
+          call('ZREM', r .. ':then:' .. name, x)
+          tell_one(run, name, st, x)
+        end
       end
+      done = #list == 0
+      if done then tell_rest(run, name, st) end
     end
     if done then call('LPOP', todo) end
   end
 end
 
--- try_end ends a run of which nothing lives any more.
+-- try_end ends a run of which nothing lives any more. Nothing is left in its todo.
 local function try_end(run)
   local r = R(run)
   local s = call('HMGET', r, 'st', 'bad')
-  if call('LLEN', r .. ':todo') > 0 then return end
   local final
   if s[1] == 'running' then
-    if call('SCARD', r .. ':pending') > 0 then return end
     final = s[2] and 'partial' or 'done'
-  elseif s[1] == 'stopping' or s[1] == 'cancelling' then
-    final = s[1] == 'stopping' and 'failed' or 'cancelled'
-  else
-    return
+    if call('SCARD', r .. ':pending') > 0 then return end
+  elseif s[1] == 'stopping' then
+    final = 'failed'
+  elseif s[1] == 'cancelling' then
+    final = 'cancelled'
   end
-  if call('ZCARD', r .. ':beat') > 0 then return end
+  if not final or call('ZCARD', r .. ':beat') > 0 then return end
   call('HSET', r, 'st', final, 'ended', now)
   call('SREM', P .. 'active', run)
   event(run, 'end', '', '', '', final)
@@ -296,7 +298,8 @@ local function empty(run, step, epoch)
     weight = s[3], weight_done = s[4], entries = s[5], bytes = s[6]}) do
     if n and tonumber(n) ~= 0 then call('HINCRBY', r, f, '-' .. n) end
   end
-  for _, kind in ipairs({':q:', ':spec:', ':live:', ':fin:', ':done:'}) do call('UNLINK', r .. kind .. step) end
+  discard(run, step)
+  for _, kind in ipairs({':spec:', ':live:', ':fin:', ':done:'}) do call('UNLINK', r .. kind .. step) end
   call('HDEL', k, 'weight', 'weight_done', 'entries', 'bytes')
   leave_window(run, step, s[2])
   pump(s[2], run)
@@ -339,11 +342,14 @@ end
 
 -- answer ends a script that may have emitted.
 local function answer(run, status)
-  advance(run)
-  try_end(run)
-  local more = 0
-  if call('LLEN', R(run) .. ':todo') > 0 then more = 1 end
-  local reply = {status, more}
+  local todo = R(run) .. ':todo'
+  local left = call('LLEN', todo)
+  if left > 0 then
+    advance(run)
+    left = call('LLEN', todo)
+  end
+  if left == 0 then try_end(run) end
+  local reply = {status, left > 0 and 1 or 0}
   for i, v in ipairs(emitted) do reply[i + 2] = v end
   return reply
 end

@@ -113,7 +113,7 @@ func (f *fixture) due(run string) {
 // lapseGhosts ends the leases of all revoked attempts in a shared window.
 func (f *fixture) lapseGhosts(window string) {
 	f.t.Helper()
-	f.scores(f.prefix + "wo:@" + window)
+	f.scores(f.prefix + "wg:@" + window)
 	f.scores(f.prefix + "due")
 }
 
@@ -229,17 +229,19 @@ func (f *fixture) step(run, id string) ledger.StepState {
 	return steps[i]
 }
 
-func (f *fixture) stepIs(run, id, want string) {
+// stepIs holds a step of run r1 against the state it should be in.
+func (f *fixture) stepIs(id, want string) {
 	f.t.Helper()
-	if got := f.step(run, id).State; got != want {
+	if got := f.step("r1", id).State; got != want {
 		f.t.Fatalf("step %s is %s, want %s", id, got, want)
 	}
 }
 
-func (f *fixture) results(run, step string) map[string]string {
+// results returns those of a step of run r1.
+func (f *fixture) results(step string) map[string]string {
 	f.t.Helper()
 	out := map[string]string{}
-	err := f.Results(f.t.Context(), run, step, func(task string, r json.RawMessage) error {
+	err := f.Results(f.t.Context(), "r1", step, func(task string, r json.RawMessage) error {
 		if _, twice := out[task]; twice {
 			f.t.Errorf("result of %s was yielded twice", task)
 		}
