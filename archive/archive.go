@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ type Archive struct {
 	store    store
 	id       string
 	location string
+	dir      string // "" for a bucket
 	version  string
 	now      func() time.Time
 	memory   *memory
@@ -84,16 +86,16 @@ func open(ctx context.Context, text string, o Options, get func(context.Context,
 	if err != nil {
 		return nil, errors.Join(placeError(loc, err), s.close())
 	}
-	return newArchive(s, loc.display, m.ID, o), nil
+	return newArchive(s, loc, m.ID, o), nil
 }
 
-func newArchive(s store, display, id string, o Options) *Archive {
+func newArchive(s store, loc location, id string, o Options) *Archive {
 	if o.now == nil {
 		o.now = time.Now
 	}
 	_, remote := s.(*bucket)
 	return &Archive{
-		store: s, id: id, location: display, version: o.Version, now: o.now,
+		store: s, id: id, location: loc.display, dir: loc.dir, version: o.Version, now: o.now,
 		memory: newMemory(o.Memory, remote, runtime.GOMAXPROCS(0)),
 	}
 }
@@ -209,6 +211,14 @@ func (a *Archive) ID() string { return a.id }
 
 // Location is the archive's place, for display: an absolute path, or a URL without credentials.
 func (a *Archive) Location() string { return a.location }
+
+// Path returns the directory that holds the archive, symbolic links resolved; "" for a bucket.
+func (a *Archive) Path() string {
+	if resolved, err := filepath.EvalSymlinks(a.dir); a.dir != "" && err == nil {
+		return resolved
+	}
+	return a.dir
+}
 
 // document reads and decodes a document. errMissing is left for the caller to judge.
 func (a *Archive) document(ctx context.Context, key, typ string, v any) ([]byte, error) {

@@ -32,6 +32,7 @@ func TestDocumentRefuses(t *testing.T) {
 		"empty":        nil,
 		"one line":     []byte("{}\n"),
 		"no newline":   good[:len(good)-1],
+		"another end":  append(bytes.Clone(good[:len(good)-1]), 'x'),
 		"more":         append(bytes.Clone(good), '\n'),
 		"wrong hash":   bytes.Replace(good, []byte("1}"), []byte("1 }"), 1),
 		"upper case":   bytes.ToUpper(good),

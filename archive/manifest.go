@@ -144,6 +144,8 @@ type PartRecord struct {
 // SegmentRecord says where a segment is and what it holds: the entries whose paths are in [From, To); an empty To has no
 // end.
 type SegmentRecord struct {
+	// Index is the segment's number in its node. PutSegment sets it to the one it was told; whoever writes the manifest may
+	// number segments anew, ascending.
 	Index int    `json:"index"`
 	Key   string `json:"key"`
 	From  []byte `json:"from,omitempty"`

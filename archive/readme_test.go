@@ -3,6 +3,7 @@ package archive
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -141,9 +142,9 @@ func checkRestored(t *testing.T, target string, f file) {
 			t.Errorf("%q has time %s, want %s", f.entry.Path, info.ModTime(), want)
 		}
 	}
-	for text, mode := range map[string]uint32{"420": 0o644, "493": 0o755, "320": 0o500, "384": 0o600, "2541": 0o4755} {
-		if strings.Contains(meta, `"mode":`+text) && stat.Mode&0o7777 != mode {
-			t.Errorf("%q has mode %o, want %o", f.entry.Path, stat.Mode&0o7777, mode)
+	for text, mode := range map[string]string{"420": "644", "493": "755", "320": "500", "384": "600", "2541": "4755"} {
+		if got := fmt.Sprintf("%o", stat.Mode&0o7777); strings.Contains(meta, `"mode":`+text) && got != mode {
+			t.Errorf("%q has mode %s, want %s", f.entry.Path, got, mode)
 		}
 	}
 }

@@ -121,11 +121,13 @@ func encodeSegment(z *zstd.Encoder, ref Ref, name SegmentName, entries []Entry, 
 		return nil, err
 	}
 	var end segmentEnd
+	var last *Entry
 	for i := range entries {
 		e := &entries[i]
-		if i > 0 && e.Path <= entries[i-1].Path {
-			return nil, invalid("entry %q comes after %q", e.Path, entries[i-1].Path)
+		if last != nil && e.Path <= last.Path {
+			return nil, invalid("entry %q comes after %q", e.Path, last.Path)
 		}
+		last = e
 		if err := encodeEntry(enc, name, e); err != nil {
 			return nil, err
 		}
@@ -245,7 +247,7 @@ func readSegmentHeader(rec SegmentRecord, lines *lineReader) (SegmentName, error
 		return name, fmt.Errorf("%w: %s has format %d", ErrNewerFormat, rec.Key, h.Format)
 	case h.Type != typeSegment || h.Format < 1 || h.check() != nil || name.check() != nil:
 		return name, corrupt(rec.Key, "segment header makes no sense")
-	case segmentKey(h.Ref, name) != rec.Key || h.Index != rec.Index || !bytes.Equal(h.From, rec.From) || !bytes.Equal(h.To, rec.To):
+	case segmentKey(h.Ref, name) != rec.Key || !bytes.Equal(h.From, rec.From) || !bytes.Equal(h.To, rec.To):
 		return name, corrupt(rec.Key, "segment is another one")
 	}
 	return name, nil

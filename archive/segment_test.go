@@ -166,19 +166,28 @@ func TestSegmentFindsEveryDamage(t *testing.T) {
 		}
 		overwrite(t, a, rec.Key, good)
 		for what, change := range map[string]func(*SegmentRecord){
-			"index": func(r *SegmentRecord) { r.Index++ }, "from": func(r *SegmentRecord) { r.From = []byte("a") },
-			"to": func(r *SegmentRecord) { r.To = nil }, "size": func(r *SegmentRecord) { r.Size-- },
+			"from": func(r *SegmentRecord) { r.From = []byte("a") },
+			"to":   func(r *SegmentRecord) { r.To = nil }, "size": func(r *SegmentRecord) { r.Size-- },
 			"huge": func(r *SegmentRecord) { r.Size = 1 << 50 }, "negative": func(r *SegmentRecord) { r.Size = -1 },
 		} {
 			changed := rec
 			change(&changed)
 			bad("record with another "+what, changed)
 		}
+		// Another segment that is whole, in its place.
+		entries[1].Path = "d"
+		var other SegmentRecord
+		overwrite(t, a, rec.Key, must(encodeSegment(must(newEncoder())(t), testRef, name, entries, &other))(t))
+		swapped := rec
+		swapped.Size = other.Size
+		bad("swapped", swapped)
+		overwrite(t, a, rec.Key, good)
 		// The same bytes under another name: swapped with another segment of the same length and hash.
 		moved := rec
 		moved.Key = segmentKey(Ref{"other", testRef.Dump}, name)
 		overwrite(t, a, moved.Key, good)
 		bad("moved", moved)
+		rec.Index += 5 // a manifest numbers its segments anew, where ranges were split
 		if got, err := readSegment(t, a, rec); err != nil || len(got) != 2 {
 			t.Errorf("the good one: %d entries, %v", len(got), err)
 		}
@@ -198,6 +207,7 @@ func TestSegmentContentsAreChecked(t *testing.T) {
 		"no header":       {`{"path":"b","type":"dir"}`, end1},
 		"no trailer":      {header, `{"path":"b","type":"dir"}`},
 		"wrong trailer":   {header, end1},
+		"short trailer":   {header, `{"path":"b","type":"dir"}`, `{"path":"c","type":"dir"}`, end1},
 		"after trailer":   {header, `{"path":"b","type":"dir"}`, end1, `{"path":"c","type":"dir"}`},
 		"out of order":    {header, `{"path":"c","type":"dir"}`, `{"path":"b","type":"dir"}`, `{"end":{"entries":2,"files":0,"bytes":0}}`},
 		"out of range":    {header, `{"path":"a","type":"dir"}`, end1},
@@ -225,10 +235,11 @@ func TestSegmentContentsAreChecked(t *testing.T) {
 
 func putRawSegment(t *testing.T, a *Archive, name SegmentName, lines []string) ([]Entry, error) {
 	t.Helper()
-	data := compressed(t, []byte(strings.Join(append(lines, ""), "\n")))
+	all := strings.Join(append(lines, ""), "\n")
+	data := compressed(t, []byte(all))
 	rec := SegmentRecord{
-		Index: name.Index, Key: segmentKey(testRef, name), From: bytesOrNil(name.From), To: bytesOrNil(name.To), Entries: 1,
-		Size: int64(len(data)), SHA256: sha(data),
+		Index: name.Index, Key: segmentKey(testRef, name), From: bytesOrNil(name.From), To: bytesOrNil(name.To),
+		Entries: int64(strings.Count(all, `{"path`)), Size: int64(len(data)), SHA256: sha(data),
 	}
 	overwrite(t, a, rec.Key, data)
 	return readSegment(t, a, rec)

@@ -158,7 +158,15 @@ func TestStoreHeedsItsContext(t *testing.T) {
 	t.Parallel()
 	onEachStore(t, func(t *testing.T, s store) {
 		ctx, cancel := context.WithCancel(t.Context())
+		w := must(s.create(ctx, "packs/y", 0))(t)
+		if _, err := w.Write([]byte("all of it")); err != nil {
+			t.Fatal(err)
+		}
 		cancel()
+		wantError(t, w.commit(), context.Canceled)
+		if _, err := s.stat(t.Context(), "packs/y"); !errors.Is(err, errMissing) {
+			t.Errorf("a commit after the end left %v", err)
+		}
 		wantError(t, s.put(ctx, "packs/x", nil), context.Canceled)
 		wantError(t, s.putNew(ctx, "packs/x", nil), context.Canceled)
 		if _, err := s.stat(t.Context(), "packs/x"); !errors.Is(err, errMissing) {

@@ -32,6 +32,8 @@ type Config struct {
 	Conn    *queue.Conn
 	Drivers []tasks.Driver
 	Version string // of the program, for reports
+	// Exit returns a program's exit code for an outcome, for reports; nil reports 0.
+	Exit func(Outcome) int
 	Log     *slog.Logger
 }
 
@@ -107,9 +109,20 @@ func (c *Coordinator) start(ctx context.Context, plan tasks.Plan) error {
 		return fmt.Errorf("start run %s: %w", plan.Run, err)
 	}
 	if err := c.sender.Send(ctx, ready); err != nil {
-		return fmt.Errorf("start run %s: %w", plan.Run, err)
+		// The run stands in the ledger, and the sweep sends its tasks.
+		c.cfg.Log.WarnContext(ctx, "send failed; the sweep will send again", "run", plan.Run, "error", err)
 	}
 	return nil
+}
+
+// abandon ends a run that the ledger did not take.
+func (c *Coordinator) abandon(ctx context.Context, a *archive.Archive, plan tasks.Plan) error {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelWait)
+	defer stop()
+	now := time.Now().UTC()
+	return c.store(ctx, a, Outcome{
+		Run: plan.Run, Operation: plan.Operation, Set: plan.Set, Dump: plan.Dump, State: ledger.StateFailed, Started: now, Ended: now,
+	})
 }
 
 // cancelWait bounds how long a cancelled run is waited for.
@@ -122,6 +135,7 @@ func (c *Coordinator) wait(ctx context.Context, run string, watch Watch) (ledger
 	done := ctx.Done()
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	cancelled := true // or need not be
 	for {
 		state, err := c.cfg.Ledger.State(ctx, run)
 		switch {
@@ -139,12 +153,16 @@ func (c *Coordinator) wait(ctx context.Context, run string, watch Watch) (ledger
 		}
 		select {
 		case <-done:
-			done = nil
-			if err := c.cancel(ctx, run); err != nil {
-				return state, err
-			}
+			done, cancelled = nil, false
 			defer time.AfterFunc(cancelWait, stop).Stop()
 		case <-time.After(min(max(time.Since(started)/20, soonest), latest)):
+		}
+		if !cancelled {
+			if err := c.cancel(ctx, run); err != nil {
+				c.cfg.Log.WarnContext(ctx, "the ledger does not take the cancel; trying again", "run", run, "error", err)
+			} else {
+				cancelled = true
+			}
 		}
 	}
 }
@@ -224,6 +242,9 @@ func (c *Coordinator) store(ctx context.Context, a *archive.Archive, o Outcome) 
 	report := archive.Run{
 		Run: o.Run, Operation: string(o.Operation), Set: o.Set, Dump: o.Dump, State: string(o.State),
 		Started: o.Started, Ended: o.Ended, Hostname: hostname, Version: c.cfg.Version, Detail: detail,
+	}
+	if c.cfg.Exit != nil {
+		report.Exit = c.cfg.Exit(o)
 	}
 	if err := a.EndRun(ctx, report); err != nil {
 		return fmt.Errorf("store report of run %s: %w", o.Run, err)

@@ -55,6 +55,8 @@ func (c *Coordinator) planDump(ctx context.Context, r DumpRequest) (tasks.Plan, 
 		case err == nil:
 			base = ref.Dump
 		case errors.Is(err, archive.ErrNoDump):
+		case errors.Is(err, archive.ErrCorrupt), errors.Is(err, archive.ErrNewerFormat):
+			c.cfg.Log.WarnContext(ctx, "the latest dump cannot be built on; everything is read", "set", set, "error", err)
 		default:
 			return tasks.Plan{}, fmt.Errorf("find the dump to build on: %w", err)
 		}
@@ -77,7 +79,7 @@ func (c *Coordinator) carryOut(ctx context.Context, a *archive.Archive, plan tas
 		watch = func(ledgerState) {}
 	}
 	if err := c.start(ctx, plan); err != nil {
-		return Outcome{}, err
+		return Outcome{}, errors.Join(err, c.abandon(ctx, a, plan))
 	}
 	state, err := c.wait(ctx, plan.Run, watch)
 	if err != nil {

@@ -21,7 +21,8 @@ type Tree interface {
 	Walk(ctx context.Context, r Range, yield func(Entry) error) error
 
 	// Open opens a file's content. The caller closes it. It returns [ErrNotFound] when the entry is gone, [ErrAccess]
-	// when it may not be read, [ErrChanged] when it is now something else than the entry says.
+	// when it may not be read, [ErrChanged] when it is now something else than the entry says. An entry of Size [AnySize]
+	// opens whatever file is there now.
 	Open(ctx context.Context, entry Entry) (Content, error)
 
 	// Target returns the writing side.
@@ -31,6 +32,10 @@ type Tree interface {
 // TreeTarget is the writing side of a tree. It never writes outside its root, whatever the paths of entries, the
 // symbolic links among them, or another process say; a path that would is refused with [ErrUnsafePath].
 type TreeTarget interface {
+	// Check tells whether Prepare could make the place ready, and changes nothing: [ErrInvalid] where something else than a
+	// tree is there, [ErrAccess] where this user may not write.
+	Check(ctx context.Context, target Target) error
+
 	// Prepare creates the root where it is absent, and removes what interrupted restores of any run left (temporary
 	// files that no other restore is writing). Idempotent. [ErrAccess] where the place cannot be written.
 	Prepare(ctx context.Context, target Target) error
@@ -63,6 +68,9 @@ type TreeTarget interface {
 	// starts again from zero.
 	Warnings() map[string]int64
 }
+
+// AnySize in an entry that is opened says that the file may have changed since it was walked.
+const AnySize = -1
 
 // Range is a range of paths: From <= path < To, bytewise. An empty To has no end.
 type Range struct {

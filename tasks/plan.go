@@ -57,8 +57,9 @@ type RestoreNode struct {
 	Source string `json:"source"`
 	// Elsewhere tells that the user chose the target.
 	Elsewhere bool `json:"elsewhere,omitempty"`
-	// Only restricts the restore to these paths (and all below them) or parts; empty means all.
-	Only []string `json:"only,omitempty"`
+	// Only restricts the restore to these paths (and all below them) or parts; empty means all. They are bytes because a
+	// path may be any.
+	Only [][]byte `json:"only,omitempty"`
 }
 
 // Kind is what a task does. The kinds of a dump run in this order for each node: freeze, part, seal; then one commit.

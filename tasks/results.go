@@ -29,6 +29,8 @@ type Frozen struct {
 	Identities []string        `json:"identities,omitempty"`
 	Hostname   string          `json:"hostname,omitempty"`
 	Facts      json.RawMessage `json:"facts,omitempty"`
+	// Parts is the number of tasks that the node's part step was grown by; what is sealed must be as many.
+	Parts int `json:"parts"`
 	// Skew is, for a group that was frozen together, the time between the first view's opening and the last's.
 	Skew time.Duration `json:"skew,omitempty"`
 }
@@ -44,6 +46,9 @@ type PartSpec struct {
 	// From and To are a tree's range, as bytes because paths may be any.
 	From []byte `json:"from,omitempty"`
 	To   []byte `json:"to,omitempty"`
+	// Identities are those of the tree's root when it was listed: a range of another tree (a root that was unmounted, or
+	// another machine's) must not pass for it.
+	Identities []string `json:"identities,omitempty"`
 }
 
 // PartResult is what a part task answers: the archive's record of what it stored, which seal puts into the manifest.
@@ -51,9 +56,9 @@ type PartResult struct {
 	Index int `json:"index"`
 	// Ended is when the last of it was read.
 	Ended time.Time `json:"ended"`
-	// Part or Segment is the archive's record.
-	Part    json.RawMessage `json:"part,omitempty"`
-	Segment json.RawMessage `json:"segment,omitempty"`
+	// Part, or Segments, are the archive's records. A range that grew since it was listed takes several segments.
+	Part     json.RawMessage   `json:"part,omitempty"`
+	Segments []json.RawMessage `json:"segments,omitempty"`
 }
 
 // LoadSpec tells a load task which part or segment (by its index in the node's manifest) it loads.
@@ -74,6 +79,7 @@ type LoadResult struct {
 // Problem is one entry or object that could not be read or restored.
 type Problem struct {
 	Path    string `json:"path"`
+	PathB64 []byte `json:"path_b64,omitempty"` // where the path is no UTF-8; Path is then a likeness
 	Message string `json:"message"`
 }
 
@@ -91,6 +97,8 @@ type NodeResult struct {
 	Vanished   int64            `json:"vanished,omitempty"`
 	Warnings   map[string]int64 `json:"warnings,omitempty"`
 	Problems   []Problem        `json:"problems,omitempty"`
+	// Identities are those of a target (check), for telling targets that lie in each other.
+	Identities []string `json:"identities,omitempty"`
 	// Manifest is the archive's record of the node's manifest (seal).
 	Manifest json.RawMessage `json:"manifest,omitempty"`
 }

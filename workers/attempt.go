@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,11 +61,25 @@ func (a *attempt) do(parent context.Context) (any, error) {
 		return nil, err
 	}
 	a.run = r
-	result, err := a.dispatch(ctx)
+	result, err := a.guarded(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return nil, cause // the handler's error is but an echo
 	}
 	return result, err
+}
+
+// errPanic marks a fault of the program: trying again would meet it again.
+var errPanic = errors.New("a fault of the program")
+
+// guarded turns a panic of a handler into its task's failure.
+func (a *attempt) guarded(ctx context.Context) (result any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.cfg.Log.DebugContext(ctx, "a task panicked", "task", a.claim.Task.ID, "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("task %s: %w: %v", a.claim.Task.ID, errPanic, p)
+		}
+	}()
+	return a.dispatch(ctx)
 }
 
 func (a *attempt) dispatch(ctx context.Context) (any, error) {
@@ -97,6 +112,7 @@ func (a *attempt) beat(ctx context.Context, cancel context.CancelCauseFunc) {
 	latest := a.cfg.Ledger.Options().Beat
 	holder := a.claim.Task.Kind == tasks.KindFreeze
 	started := time.Now()
+	accepted := started
 	for {
 		wait := latest
 		if holder {
@@ -107,19 +123,37 @@ func (a *attempt) beat(ctx context.Context, cancel context.CancelCauseFunc) {
 			return
 		case <-time.After(wait):
 		}
+		sent := time.Now()
 		signal, err := a.cfg.Ledger.Beat(ctx, a.claim, a.progress())
 		switch {
 		case errors.Is(err, ledger.ErrStale), errors.Is(err, ledger.ErrNoRun):
 			cancel(errRevoked)
 			return
+		case err != nil && a.writesTarget() && time.Since(accepted) > a.cfg.Ledger.Options().Lease:
+			// Another worker may have the task by now, and the run may even have ended: what this one would still write or
+			// remove could be a user's own work.
+			cancel(errRevoked)
+			return
 		case err != nil:
 			// Redis is away: the work goes on and is reported when it is back.
+			continue
 		case signal.Cancel:
 			cancel(errCancelled)
 			return
 		case signal.Release:
 			a.release.Do(func() { close(a.released) })
 		}
+		accepted = sent
+	}
+}
+
+// writesTarget tells whether the task changes what is restored to.
+func (a *attempt) writesTarget() bool {
+	switch a.claim.Task.Kind {
+	case tasks.KindPrepare, tasks.KindLoad, tasks.KindFinish:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -16,13 +16,13 @@ type baseCursor struct {
 	segments []archive.SegmentRecord // those that overlap the range and are not read yet
 	entries  []archive.Entry         // of the segment that was read last
 	at       int
-	pack     string // the pack that was found present last
+	presence *archive.Presence
 }
 
 // openBase returns a cursor over the base dump's entries of the range.
 func (a *attempt) openBase(ctx context.Context, path string, span drivers.Range) (*baseCursor, error) {
 	manifest, err := a.run.baseManifest(ctx, path)
-	if errors.Is(err, archive.ErrCorrupt) || errors.Is(err, archive.ErrNotFound) {
+	if errors.Is(err, archive.ErrCorrupt) || errors.Is(err, archive.ErrNoDump) || errors.Is(err, archive.ErrNewerFormat) {
 		a.cfg.Log.WarnContext(ctx, "the earlier dump cannot be built on; everything is read", "node", path, "error", err)
 		return nil, nil //nolint:nilnil // a nil cursor knows nothing
 	}
@@ -33,7 +33,7 @@ func (a *attempt) openBase(ctx context.Context, path string, span drivers.Range)
 	if manifest == nil || manifest.Driver != node.Driver || manifest.Source != node.Source {
 		return nil, nil //nolint:nilnil // a nil cursor knows nothing
 	}
-	c := &baseCursor{run: a.run}
+	c := &baseCursor{run: a.run, presence: a.run.archive.NewPresence()}
 	for _, s := range manifest.Segments {
 		if (span.To == "" || string(s.From) < span.To) && (len(s.To) == 0 || string(s.To) > span.From) {
 			c.segments = append(c.segments, s)
@@ -67,20 +67,11 @@ func (c *baseCursor) unchanged(ctx context.Context, e drivers.Entry) (_ []*archi
 	if !same {
 		return nil, false, nil
 	}
-	if len(old.Chunks) == 1 && old.Chunks[0].Pack != "" && old.Chunks[0].Pack == c.pack {
-		return old.Chunks, true, nil // neighbours share packs: one look is enough
-	}
-	present, err := c.run.archive.Has(ctx, old.Chunks)
+	present, err := c.presence.Has(ctx, old.Chunks)
 	if err != nil {
-		return nil, false, fmt.Errorf("look up contents of the earlier dump: %w", err)
+		return nil, false, fmt.Errorf("find contents of the earlier dump: %w", err)
 	}
-	if !present {
-		return nil, false, nil
-	}
-	if len(old.Chunks) == 1 {
-		c.pack = old.Chunks[0].Pack
-	}
-	return old.Chunks, true, nil
+	return old.Chunks, present, nil
 }
 
 // nextSegment reads the next segment that overlaps the range; a segment is small by its making.

@@ -11,12 +11,15 @@ import (
 // checkTree refuses a target tree that holds what the dump does not, or something that differs, unless the rules allow to
 // replace it. It goes through both in step, in constant memory, and reads contents only of files that are on both sides.
 func (a *attempt) checkTree(ctx context.Context, t *target) error {
-	if t.rules.Replace() {
-		return nil
-	}
 	tree, err := t.tree()
 	if err != nil {
 		return err
+	}
+	if err := tree.Target().Check(ctx, t.rules); err != nil {
+		return err
+	}
+	if t.rules.Mirror {
+		return nil // whatever is there gives way
 	}
 	stored := newEntryCursor(ctx, a.run.archive, t)
 	defer stored.close()
@@ -30,6 +33,12 @@ func (a *attempt) checkTree(ctx context.Context, t *target) error {
 		want, ok, err := stored.seek(have.Path)
 		if err != nil {
 			return err
+		}
+		if t.rules.Overwrite {
+			if !ok || have.Type != drivers.TypeDir || want.Type == string(drivers.TypeDir) {
+				return nil
+			}
+			return emptyDir(ctx, tree, have.Path)
 		}
 		if !ok {
 			return occupied(have.Path, "is not in the dump")
@@ -53,6 +62,14 @@ func (a *attempt) checkTree(ctx context.Context, t *target) error {
 		return nil // absent is the best a target can be
 	}
 	return err
+}
+
+// emptyDir refuses a directory with something in it: --overwrite keeps what is extra, so nothing else can take its place.
+func emptyDir(ctx context.Context, tree drivers.Tree, path string) error {
+	return tree.Walk(ctx, drivers.Range{From: path + "/", To: path + "0"}, func(e drivers.Entry) error {
+		return drivers.WithHint(fmt.Errorf("%w: %q is a directory that holds %q, and no directory in the dump", drivers.ErrNotEmpty, path, e.Path),
+			"remove it, or make the target the dump's image with --mirror")
+	})
 }
 
 func occupied(path, how string) error {

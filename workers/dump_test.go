@@ -56,7 +56,7 @@ func TestDumpAndRestore(t *testing.T) {
 			t.Errorf("restored %q has %d bytes, want %d", path, len(have.data), len(f.data))
 		}
 	}
-	if diff := cmp.Diff([]string{"a", ""}, got.settled); diff != "" {
+	if diff := cmp.Diff([]string{"small", "a/big", "a", ""}, got.settled); diff != "" {
 		t.Errorf("settled (-want +got):\n%s", diff)
 	}
 	r := results[tasks.NodeResult](t, b, restore.Run, "finish:set/tree")[0]
@@ -122,6 +122,9 @@ func TestEntriesThatCannotBeRead(t *testing.T) {
 	restore := b.restorePlan(t, dump, tasks.Restore{Nodes: map[string]tasks.RestoreNode{"set/tree": {Driver: "files", Source: "new"}}})
 	if s := b.run(t, restore); s.State != ledger.StateDone {
 		t.Fatalf("restore ended %+v", s)
+	}
+	if r := results[tasks.NodeResult](t, b, restore.Run, "finish:set/tree")[0]; r.Unreadable != 2 || len(r.Problems) != 2 {
+		t.Errorf("restore said %+v, want the two entries that the dump could not read", r)
 	}
 	got := map[string]string{}
 	for path, f := range b.site.place("new").files {
@@ -287,4 +290,56 @@ func TestStoppedWorkerHandsItsWorkBack(t *testing.T) {
 		t.Errorf("%d views were opened, want 2", n)
 	}
 	b.manifest(t, dump, "set/db")
+}
+
+func TestReplacedRootIsNoEmptyDirectory(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.worker(t, "w1")
+	seed(b)
+	b.site.place("tree").onIdentify = func(p *place, n int) {
+		if n == 3 { // after the listing: the file system was unmounted
+			p.inode++
+			clear(p.files)
+			p.files[""] = file{dir: true}
+		}
+	}
+	dump := b.dumpPlan(t, tasks.OnErrorStop, "", files())
+	s := b.run(t, dump)
+	if s.State != ledger.StateFailed || s.Failures[0].Code != "not_found" || !strings.Contains(s.Failures[0].Message, "not the place that was listed") {
+		t.Errorf("dump ended %+v", s)
+	}
+}
+
+func TestRangeThatGrewTakesSeveralSegments(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.worker(t, "w1")
+	seed(b)
+	tree := b.site.place("tree")
+	tree.onIdentify = func(p *place, n int) {
+		for i := 0; n == 3 && i < 20000; i++ { // after the listing
+			p.files[fmt.Sprintf("new-%05d", i)] = file{}
+		}
+	}
+	dump := b.dumpPlan(t, tasks.OnErrorStop, "", files())
+	if s := b.run(t, dump); s.State != ledger.StateDone {
+		t.Fatalf("dump ended %+v", s)
+	}
+	m := b.manifest(t, dump, "set/tree")
+	if m.Entries != 20005 || len(m.Segments) != 3 || len(b.entries(t, dump, "set/tree")) != 20005 {
+		t.Errorf("%d entries in %d segments", m.Entries, len(m.Segments))
+	}
+}
+
+func TestPanicFailsTheTask(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.worker(t, "w1")
+	seed(b)
+	b.site.place("db").onDump = func(context.Context, int) error { panic("a fault of the driver") }
+	s := b.run(t, b.dumpPlan(t, tasks.OnErrorStop, "", rows("db")))
+	if s.State != ledger.StateFailed || !strings.Contains(s.Failures[0].Message, "a fault of the driver") || strings.Contains(s.Failures[0].Message, "goroutine") {
+		t.Errorf("dump ended %+v", s)
+	}
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"path"
 	"slices"
+	"strings"
 
 	"salvor/archive"
 	"salvor/drivers"
@@ -13,15 +15,22 @@ import (
 // errStopped ends the reading of a segment early.
 var errStopped = errors.New("stopped")
 
-// ascending yields the selected entries of a node in ascending order of their paths. An error ends it.
-func (t *target) ascending(ctx context.Context, a *archive.Archive) iter.Seq2[archive.Entry, error] {
+// ascending yields the selected entries of a node in ascending order of their paths. An error ends it. note, if not nil, is
+// called for each before.
+func (t *target) ascending(ctx context.Context, a *archive.Archive, note func(archive.Entry, archive.SegmentRecord)) iter.Seq2[archive.Entry, error] {
 	return func(yield func(archive.Entry, error) bool) {
 		for _, s := range t.manifest.Segments {
 			if !t.only.touches(drivers.Range{From: string(s.From), To: string(s.To)}) {
 				continue
 			}
 			err := a.Segment(ctx, s, func(e archive.Entry) error {
-				if t.only.takes(e.Path) && !yield(e, nil) {
+				if !t.only.takes(e.Path) {
+					return nil
+				}
+				if note != nil {
+					note(e, s)
+				}
+				if !yield(e, nil) {
 					return errStopped
 				}
 				return nil
@@ -69,18 +78,47 @@ type entryCursor struct {
 	stop    func()
 	current archive.Entry
 	valid   bool // current holds an entry that was not passed yet
+	// unread are the directories that the dump could not list, so far: of what is below them it knows nothing. They are few.
+	unread map[string]struct{}
 }
 
 func newEntryCursor(ctx context.Context, a *archive.Archive, t *target) *entryCursor {
-	next, stop := iter.Pull2(t.ascending(ctx, a))
-	return &entryCursor{next: next, stop: stop}
+	c := &entryCursor{unread: make(map[string]struct{})}
+	c.next, c.stop = iter.Pull2(t.ascending(ctx, a, c.note))
+	return c
+}
+
+// note remembers a directory that could not be listed. One that lies before its range stands at the range's first path.
+func (c *entryCursor) note(e archive.Entry, s archive.SegmentRecord) {
+	if e.Err == "" || e.Meta != nil || e.Type == string(drivers.TypeFile) {
+		return
+	}
+	dir := strings.TrimSuffix(e.Path, "/")
+	if len(s.From) > 0 && e.Path == string(s.From) {
+		c.unread[path.Dir(dir)] = struct{}{}
+	}
+	c.unread[dir] = struct{}{}
+}
+
+// unknown tells whether a path is, or lies below, a directory that the dump could not list.
+func (c *entryCursor) unknown(p string) bool {
+	if len(c.unread) == 0 {
+		return false
+	}
+	for ; p != "." && p != ""; p = path.Dir(p) {
+		if _, ok := c.unread[p]; ok {
+			return true
+		}
+	}
+	_, ok := c.unread[""] // the root
+	return ok
 }
 
 func (c *entryCursor) close() { c.stop() }
 
 // seek returns the entry of a path, if there is one. Paths must be asked for in ascending order.
-func (c *entryCursor) seek(path string) (archive.Entry, bool, error) {
-	for !c.valid || c.current.Path < path {
+func (c *entryCursor) seek(p string) (archive.Entry, bool, error) {
+	for !c.valid || c.current.Path < p {
 		e, err, ok := c.next()
 		if err != nil {
 			return archive.Entry{}, false, err
@@ -91,5 +129,5 @@ func (c *entryCursor) seek(path string) (archive.Entry, bool, error) {
 		}
 		c.current, c.valid = e, true
 	}
-	return c.current, c.current.Path == path, nil
+	return c.current, c.current.Path == p, nil
 }

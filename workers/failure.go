@@ -18,6 +18,10 @@ func codes() []struct {
 		err  error
 		code string
 	}{
+		{errPanic, "fault"},
+		{errNothingSealed, "nothing_dumped"},
+		{errIncomplete, "incomplete"},
+		{archive.ErrInvalid, "invalid"},
 		{archive.ErrCorrupt, "archive_corrupt"},
 		{archive.ErrNotFound, "archive_missing"},
 		{archive.ErrNotArchive, "not_archive"},

@@ -28,6 +28,12 @@ type place struct {
 	onOpen  map[string]func(p *place, try int) error   // called for each opening of a file, with the lock held
 	tries   map[string]int
 	settled []string
+	broken  map[string]error // directories that cannot be listed
+	path    string           // an identity, where it is set
+	inode   int              // likewise
+	// onIdentify is called for each question for identities, with the lock held.
+	onIdentify func(p *place, n int)
+	identified int
 }
 
 type file struct {
@@ -88,8 +94,19 @@ type fakeSource struct {
 }
 
 func (f fakeSource) Identities(context.Context) ([]string, error) {
-	return []string{"fake:" + f.name}, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.identified++
+	if f.onIdentify != nil {
+		f.onIdentify(f.place, f.identified)
+	}
+	ids := []string{fmt.Sprintf("fake:%s:%d", f.name, f.inode)}
+	if f.path != "" {
+		ids = append(ids, "path:"+f.path)
+	}
+	return ids, nil
 }
+
 func (f fakeSource) Close() error { return nil }
 
 type fakeStream struct{ fakeSource }
@@ -195,7 +212,11 @@ func (f *fakeTree) Walk(ctx context.Context, r drivers.Range, yield func(drivers
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := yield(entry(path, files[path])); err != nil {
+		e := entry(path, files[path])
+		if err := f.broken[path]; err != nil {
+			e = drivers.Entry{Path: path, Type: drivers.TypeDir, Err: err}
+		}
+		if err := yield(e); err != nil {
 			return err
 		}
 	}
@@ -243,6 +264,8 @@ func (c *fakeContent) Next() (drivers.Extent, error) {
 }
 func (c *fakeContent) Read(p []byte) (int, error) { return c.r.Read(p) }
 func (c *fakeContent) Close() error               { return c.closeErr }
+
+func (f *fakeTree) Check(context.Context, drivers.Target) error { return nil }
 
 func (f *fakeTree) Prepare(context.Context, drivers.Target) error {
 	f.mu.Lock()

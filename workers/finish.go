@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 
 	"salvor/archive"
@@ -15,7 +16,6 @@ import (
 // finish settles a target after its last load: removes what a mirror must not have, sets what writing disturbed, and adds
 // up what the loads said.
 func (a *attempt) finish(ctx context.Context) (_ any, err error) {
-	path := a.claim.Task.Node
 	t, err := a.openTarget(ctx)
 	if err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func (a *attempt) finish(ctx context.Context) (_ any, err error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("finish target of node %s: %w", path, err)
+		return nil, fmt.Errorf("finish target of node %s: %w", a.claim.Task.Node, err)
 	}
 	return result, nil
 }
@@ -79,84 +79,48 @@ func (a *attempt) settleTree(ctx context.Context, t *target, result *tasks.NodeR
 	}
 	to := tree.Target()
 	if t.rules.Mirror {
-		removed, err := a.removeExtra(ctx, t, tree, to)
-		if err != nil {
+		if err := a.removeExtra(ctx, t, tree, to, result); err != nil {
 			return err
 		}
-		if removed > 0 {
-			result.Warnings["extra entries removed"] += removed
-		}
 	}
+	last := ""
 	keep := func(e archive.Entry) bool {
-		return e.Meta != nil && e.Type == string(drivers.TypeDir) || strings.Contains(string(e.Meta), `"link":`)
+		if e.Meta == nil {
+			return false
+		}
+		// One entry of each directory is enough to have its leftovers removed, and the parents that were made for it settled.
+		first := path.Dir(e.Path) != last
+		last = path.Dir(e.Path)
+		return first || e.Type == string(drivers.TypeDir) || strings.Contains(string(e.Meta), `"link":`)
 	}
 	err = t.descending(ctx, a.run.archive, keep, func(stored archive.Entry) error {
 		e, err := entryOf(stored)
 		if err != nil {
 			return err
 		}
-		return to.Settle(ctx, t.rules, a.name(), e)
-	})
-	if err != nil {
+		err = to.Settle(ctx, t.rules, a.name(), e)
+		if ownToEntry(err) {
+			addProblem(result, e.Path, err)
+			return nil
+		}
 		return err
-	}
-	if err := to.Sync(ctx); err != nil {
+	})
+	if err = errors.Join(err, to.Sync(ctx)); err != nil {
 		return err
 	}
 	addCounts(result.Warnings, to.Warnings())
 	return nil
 }
 
-// removeAtOnce bounds the paths that are collected before they are removed: a walk does not run while its tree changes.
-const removeAtOnce = 1000
-
-// removeExtra removes what the target holds and the dump does not.
-func (a *attempt) removeExtra(ctx context.Context, t *target, tree drivers.Tree, to drivers.TreeTarget) (removed int64, err error) {
-	from := ""
-	for {
-		extra, err := a.findExtra(ctx, t, tree, from)
-		if err != nil {
-			return removed, err
-		}
-		for _, p := range extra {
-			if err := to.Remove(ctx, p); err != nil {
-				return removed, fmt.Errorf("remove %q: %w", p, err)
-			}
-			removed++
-		}
-		if len(extra) < removeAtOnce {
-			return removed, nil
-		}
-		from = extra[len(extra)-1]
-	}
+// ownToEntry tells an error that says nothing about other entries.
+func ownToEntry(err error) bool {
+	return errors.Is(err, drivers.ErrNotFound) || errors.Is(err, drivers.ErrAccess) || errors.Is(err, drivers.ErrInvalid)
 }
 
-// findExtra returns the next extra paths from a path on; what lies below one of them is not named.
-func (a *attempt) findExtra(ctx context.Context, t *target, tree drivers.Tree, from string) ([]string, error) {
-	stored := newEntryCursor(ctx, a.run.archive, t)
-	defer stored.close()
-	var extra []string
-	err := tree.Walk(ctx, drivers.Range{From: from}, func(have drivers.Entry) error {
-		if have.Path == "" || !t.only.takes(have.Path) {
-			return nil
-		}
-		if n := len(extra); n > 0 && strings.HasPrefix(have.Path, extra[n-1]+"/") {
-			return nil
-		}
-		_, ok, err := stored.seek(have.Path)
-		if err != nil {
-			return err
-		}
-		if ok {
-			return nil
-		}
-		if extra = append(extra, have.Path); len(extra) == removeAtOnce {
-			return errStopped
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errStopped) {
-		return nil, err
+// addProblem lists an entry that is not as the dump says.
+func addProblem(result *tasks.NodeResult, path string, err error) {
+	result.Unreadable++
+	if len(result.Problems) < problemsKept {
+		result.Problems = append(result.Problems, problem(path, err.Error()))
 	}
-	return extra, nil
 }

@@ -66,7 +66,7 @@ func (a *attempt) holdViews(ctx context.Context, spec tasks.FreezeSpec) (_ any, 
 	}
 	for _, h := range all {
 		h.frozen.Skew = skew
-		if err := a.growParts(ctx, h); err != nil {
+		if h.frozen.Parts, err = a.growParts(ctx, h); err != nil {
 			return nil, err
 		}
 	}
@@ -138,11 +138,8 @@ func (a *attempt) letGo(ctx context.Context, h *held) error {
 	return nil
 }
 
-// partsAtOnce is how many tasks are collected before they are given to the ledger.
-const partsAtOnce = 250
-
-// growParts adds one task for each part of a view. Its parts come to this process, which holds the view.
-func (a *attempt) growParts(ctx context.Context, h *held) error {
+// growParts adds one task for each part of a view and returns how many. They come to this process, which holds the view.
+func (a *attempt) growParts(ctx context.Context, h *held) (int, error) {
 	g := ledger.Growth{Step: h.Step, Window: ledger.Window{ID: fmt.Sprintf("view:%s:%s:%d", h.key.run, h.Node, h.key.epoch), Limit: h.limit}}
 	index := 0
 	err := h.view.Parts(ctx, func(p drivers.Part) error {
@@ -159,16 +156,16 @@ func (a *attempt) growParts(ctx context.Context, h *held) error {
 			Weight: p.Size, Route: tasks.Route{Worker: a.cfg.ID}, Spec: spec,
 		})
 		index++
-		if len(g.Tasks) < partsAtOnce {
+		if len(g.Tasks) < ledger.AtomicGrowth {
 			return nil
 		}
 		return a.grow(ctx, &g)
 	})
 	if err != nil {
-		return fmt.Errorf("list parts of node %s: %w", h.Node, err)
+		return 0, fmt.Errorf("list parts of node %s: %w", h.Node, err)
 	}
 	g.Close = true
-	return a.grow(ctx, &g)
+	return index, a.grow(ctx, &g)
 }
 
 // grow gives tasks to the ledger, sends what may start, and empties the growth for the next.

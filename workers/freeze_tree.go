@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"salvor/drivers"
@@ -26,6 +27,10 @@ const flushEvery = 100 * time.Millisecond
 type treeCheckpoint struct {
 	Index int    `json:"index"`
 	From  []byte `json:"from"`
+	// Done tells that all ranges were given to the ledger.
+	Done bool `json:"done,omitempty"`
+	// Identities are those of the root that the ranges were cut from.
+	Identities []string `json:"identities,omitempty"`
 }
 
 // listTree cuts a tree into adjacent ranges that cover all paths there can be: what appears after the listing falls into
@@ -41,7 +46,7 @@ func (a *attempt) listTree(ctx context.Context, n tasks.FreezeNode) (_ any, err 
 	if err != nil {
 		return nil, fmt.Errorf("identify node %s: %w", n.Node, err)
 	}
-	c := cutter{attempt: a, node: n, host: node.Host, growth: ledger.Growth{
+	c := cutter{attempt: a, node: n, host: node.Host, next: treeCheckpoint{Identities: frozen.Identities}, growth: ledger.Growth{
 		Step: n.Step, Window: ledger.Window{ID: "tree:" + a.claim.Run + ":" + n.Node, Limit: node.Limit},
 	}}
 	if len(a.claim.Checkpoint) > 0 {
@@ -49,14 +54,19 @@ func (a *attempt) listTree(ctx context.Context, n tasks.FreezeNode) (_ any, err 
 			return nil, fmt.Errorf("decode checkpoint of node %s: %w", n.Node, err)
 		}
 	}
-	err = tree.Walk(ctx, drivers.Range{From: string(c.next.From)}, func(e drivers.Entry) error { return c.add(ctx, e) })
-	if err != nil {
-		return nil, fmt.Errorf("list node %s: %w", n.Node, err)
-	}
-	if err := c.last(ctx); err != nil {
+	if err := sameRoot(ctx, tree, n.Node, c.next.Identities); err != nil {
 		return nil, err
 	}
-	frozen.Ended = time.Now().UTC()
+	if !c.next.Done {
+		err = tree.Walk(ctx, drivers.Range{From: string(c.next.From)}, func(e drivers.Entry) error { return c.add(ctx, e) })
+		if err != nil {
+			return nil, fmt.Errorf("list node %s: %w", n.Node, err)
+		}
+		if err := c.last(ctx); err != nil {
+			return nil, err
+		}
+	}
+	frozen.Parts, frozen.Ended = c.next.Index, time.Now().UTC()
 	return tasks.FreezeResult{Nodes: map[string]tasks.Frozen{n.Node: frozen}}, nil
 }
 
@@ -71,6 +81,19 @@ func (a *attempt) openTree(ctx context.Context, path, driver, source string) (dr
 		return nil, errors.Join(fmt.Errorf("node %s: %w: driver %s is not a tree", path, drivers.ErrInvalid, driver), s.Close())
 	}
 	return tree, nil
+}
+
+// sameRoot fails if a tree's root is not the one that was listed: it was unmounted or replaced meanwhile, or this is another
+// machine. What is missing then was not deleted.
+func sameRoot(ctx context.Context, tree drivers.Tree, node string, listed []string) error {
+	now, err := tree.Identities(ctx)
+	if err != nil {
+		return fmt.Errorf("identify node %s: %w", node, err)
+	}
+	if !slices.Equal(now, listed) {
+		return fmt.Errorf("dump node %s: %w: it is not the place that was listed; was it unmounted or replaced?", node, drivers.ErrNotFound)
+	}
+	return nil
 }
 
 // cutter makes tasks of a walk.
@@ -93,7 +116,7 @@ func (c *cutter) add(ctx context.Context, e drivers.Entry) error {
 			return err
 		}
 		// Parts are read while the listing goes on, so they are not kept for long.
-		if len(c.growth.Tasks) >= partsAtOnce || time.Since(c.flushed) > flushEvery {
+		if len(c.growth.Tasks) >= ledger.AtomicGrowth || time.Since(c.flushed) > flushEvery {
 			if err := c.flush(ctx); err != nil {
 				return err
 			}
@@ -107,7 +130,7 @@ func (c *cutter) add(ctx context.Context, e drivers.Entry) error {
 
 // cut ends the current range before to ("": the end).
 func (c *cutter) cut(to string) error {
-	spec, err := json.Marshal(tasks.PartSpec{Index: c.next.Index, Epoch: c.claim.Epoch, From: c.next.From, To: []byte(to)})
+	spec, err := json.Marshal(tasks.PartSpec{Index: c.next.Index, Epoch: c.claim.Epoch, From: c.next.From, To: []byte(to), Identities: c.next.Identities})
 	if err != nil {
 		return fmt.Errorf("encode range %d of node %s: %w", c.next.Index, c.node.Node, err)
 	}
@@ -115,12 +138,12 @@ func (c *cutter) cut(to string) error {
 		ID: fmt.Sprintf("part:%s:%06d", c.node.Node, c.next.Index), Kind: tasks.KindPart, Node: c.node.Node,
 		Weight: c.bytes, Route: tasks.Route{Host: c.host}, Spec: spec,
 	})
-	c.next = treeCheckpoint{Index: c.next.Index + 1, From: []byte(to)}
+	c.next.Index, c.next.From = c.next.Index+1, []byte(to)
 	c.entries, c.bytes = 0, 0
 	return nil
 }
 
-// flush gives the ranges to the ledger, with the place where a later attempt would go on.
+// flush gives the ranges to the ledger, with the place where a later attempt would go on: one script stores both.
 func (c *cutter) flush(ctx context.Context) error {
 	checkpoint, err := json.Marshal(c.next)
 	if err != nil {
@@ -134,7 +157,6 @@ func (c *cutter) last(ctx context.Context) error {
 	if err := c.cut(""); err != nil {
 		return err
 	}
-	c.growth.Close = true
-	c.growth.Checkpoint = nil
-	return c.grow(ctx, &c.growth)
+	c.growth.Close, c.next.Done = true, true
+	return c.flush(ctx)
 }

@@ -26,7 +26,7 @@ func (a *attempt) growLoads(ctx context.Context, t *target) error {
 		g.Tasks = append(g.Tasks, tasks.Task{
 			ID: fmt.Sprintf("load:%s:%06d", path, index), Kind: tasks.KindLoad, Node: path, Weight: weight, Route: route, Spec: spec,
 		})
-		if len(g.Tasks) < partsAtOnce {
+		if len(g.Tasks) < ledger.AtomicGrowth {
 			return nil
 		}
 		return a.grow(ctx, &g)

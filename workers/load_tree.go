@@ -54,8 +54,12 @@ type segmentLoad struct {
 // add restores one entry. What is this entry's alone (a name too long for the target) is listed; what would happen to the
 // next one too (a full disk, a damaged archive) ends the task.
 func (l *segmentLoad) add(ctx context.Context, stored archive.Entry) error {
-	if stored.Err != "" && stored.Meta == nil {
-		return nil // it could not be read when it was dumped: the node's manifest says so
+	if stored.Err != "" {
+		// A restore is not whole where the dump was not.
+		l.fail(stored.Path, errors.New("when it was dumped: "+stored.Err))
+		if stored.Meta == nil {
+			return nil // there is nothing of it
+		}
 	}
 	e, err := entryOf(stored)
 	if err != nil {
@@ -68,14 +72,19 @@ func (l *segmentLoad) add(ctx context.Context, stored archive.Entry) error {
 		return nil
 	case ctx.Err() != nil:
 		return err
-	case errors.Is(err, drivers.ErrAccess), errors.Is(err, drivers.ErrInvalid):
-		l.result.Failed++
-		if len(l.result.Problems) < problemsKept {
-			l.result.Problems = append(l.result.Problems, tasks.Problem{Path: e.Path, Message: err.Error()})
-		}
+	case ownToEntry(err):
+		l.fail(e.Path, err)
 		return nil
 	default:
 		return err
+	}
+}
+
+// fail lists an entry that is not restored as it was.
+func (l *segmentLoad) fail(path string, err error) {
+	l.result.Failed++
+	if len(l.result.Problems) < problemsKept {
+		l.result.Problems = append(l.result.Problems, problem(path, err.Error()))
 	}
 }
 

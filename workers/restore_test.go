@@ -7,13 +7,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"salvor/drivers"
 	"salvor/tasks"
 	"salvor/tasks/ledger"
 )
 
 // into restores one node elsewhere.
 func into(path, driver, source string, only ...string) map[string]tasks.RestoreNode {
-	return map[string]tasks.RestoreNode{path: {Driver: driver, Source: source, Elsewhere: true, Only: only}}
+	n := tasks.RestoreNode{Driver: driver, Source: source, Elsewhere: true}
+	for _, o := range only {
+		n.Only = append(n.Only, []byte(o))
+	}
+	return map[string]tasks.RestoreNode{path: n}
 }
 
 func TestTargetRules(t *testing.T) {
@@ -139,5 +144,65 @@ func TestEntryThatTheTargetRefusesIsListed(t *testing.T) {
 	r := results[tasks.NodeResult](t, b, restore.Run, "finish:set/tree")[0]
 	if r.Unreadable != 1 || len(r.Problems) != 1 || r.Problems[0].Path != "long/name" || b.site.place("new").files["short"].data != "y" {
 		t.Errorf("restore said %+v", r)
+	}
+}
+
+func TestMirrorKeepsWhatTheDumpCouldNotRead(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.worker(t, "w1")
+	seed(b)
+	tree := b.site.place("tree")
+	tree.files["private"] = file{dir: true}
+	tree.broken = map[string]error{"private": drivers.ErrAccess}
+	dump := b.dumpPlan(t, tasks.OnErrorStop, "", files())
+	b.run(t, dump)
+	target := b.site.place("new")
+	target.files["private"] = file{dir: true}
+	target.put("private/key", "precious", "")
+	target.put("private-not", "extra", "")
+	restore := b.restorePlan(t, dump, tasks.Restore{Mirror: true, Nodes: into("set/tree", "files", "new")})
+	if s := b.run(t, restore); s.State != ledger.StateDone {
+		t.Fatalf("ended %+v", s)
+	}
+	_, extra := target.files["private-not"]
+	if target.files["private/key"].data != "precious" || extra {
+		t.Errorf("the target holds %v", target.files)
+	}
+	if r := results[tasks.NodeResult](t, b, restore.Run, "finish:set/tree")[0]; r.Unreadable != 2 {
+		t.Errorf("restore said %+v, want the directory and the file that was kept", r)
+	}
+}
+
+func TestTargetsThatLieInEachOther(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.worker(t, "w1")
+	seed(b)
+	dump := b.dumpPlan(t, tasks.OnErrorStop, "", files(), rows("db"))
+	b.run(t, dump)
+	b.site.place("outer").path = "/srv"
+	b.site.place("twin").path = "/srv"
+	b.site.place("free").path = "/srv/x/db"
+	b.site.place("taken").path = "/srv/a/big"
+	for _, tt := range []struct{ db, message string }{
+		{"twin", "restored to the same place"},
+		{"taken", `holds "a/big", where node`},
+		{"free", ""},
+	} {
+		nodes := into("set/tree", "files", "outer")
+		nodes["set/db"] = into("set/db", "rows", tt.db)["set/db"]
+		outer := b.site.place("outer")
+		outer.put("x/db", "the other node's", "")
+		s := b.run(t, b.restorePlan(t, dump, tasks.Restore{Mirror: true, Nodes: nodes}))
+		if tt.message == "" {
+			if s.State != ledger.StateDone || outer.files["x/db"].data != "the other node's" {
+				t.Errorf("%s: ended %+v with %v", tt.db, s, outer.files["x/db"])
+			}
+			continue
+		}
+		if s.State != ledger.StateFailed || !strings.Contains(s.Failures[0].Message, tt.message) || len(b.site.place(tt.db).loads) != 0 {
+			t.Errorf("%s: ended %+v", tt.db, s)
+		}
 	}
 }

@@ -1,11 +1,14 @@
 package workers
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"salvor/archive"
 	"salvor/drivers"
@@ -36,7 +39,7 @@ func (a *attempt) seal(ctx context.Context) (any, error) {
 		Source: node.Source, Options: node.Options, Hostname: frozen.Hostname, Identities: frozen.Identities,
 		Facts: frozen.Facts, Started: frozen.Started, Ended: frozen.Ended, Skew: frozen.Skew,
 	}
-	if err := a.collect(ctx, &m); err != nil {
+	if err := a.collect(ctx, &m, frozen.Parts); err != nil {
 		return nil, err
 	}
 	record, err := a.run.archive.PutNode(ctx, m)
@@ -52,7 +55,7 @@ func (a *attempt) seal(ctx context.Context) (any, error) {
 		Stored: m.Stored, Reused: m.Reused, Unreadable: m.Unreadable, Vanished: m.Vanished, Manifest: stored,
 	}
 	for _, p := range m.Problems {
-		result.Problems = append(result.Problems, tasks.Problem{Path: p.Path, Message: p.Message})
+		result.Problems = append(result.Problems, problem(p.Path, p.Message))
 	}
 	return result, nil
 }
@@ -102,13 +105,15 @@ func freezes(step tasks.Step, path string) bool {
 }
 
 // collect puts the results of the node's parts into its manifest, in order, and proves that none is missing.
-func (a *attempt) collect(ctx context.Context, m *archive.NodeManifest) error {
+func (a *attempt) collect(ctx context.Context, m *archive.NodeManifest, parts int) error {
 	step := a.stepOf(tasks.KindPart, m.Path)
+	found := 0
 	err := a.cfg.Ledger.Results(ctx, a.claim.Run, step, func(task string, data json.RawMessage) error {
 		var r tasks.PartResult
 		if err := json.Unmarshal(data, &r); err != nil {
 			return fmt.Errorf("decode result of task %s: %w", task, err)
 		}
+		found++
 		if r.Ended.After(m.Ended) {
 			m.Ended = r.Ended
 		}
@@ -121,20 +126,32 @@ func (a *attempt) collect(ctx context.Context, m *archive.NodeManifest) error {
 			m.Parts = append(m.Parts, p)
 			return nil
 		}
-		var s archive.SegmentRecord
-		if err := json.Unmarshal(r.Segment, &s); err != nil {
-			return fmt.Errorf("decode record of task %s: %w", task, err)
+		for _, data := range r.Segments {
+			var s archive.SegmentRecord
+			if err := json.Unmarshal(data, &s); err != nil {
+				return fmt.Errorf("decode record of task %s: %w", task, err)
+			}
+			m.Segments = append(m.Segments, s)
 		}
-		s.Index = r.Index
-		m.Segments = append(m.Segments, s)
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("read results of step %s: %w", step, err)
 	}
+	if found != parts {
+		return fmt.Errorf("seal node %s: %w: %d of %d parts", m.Path, errIncomplete, found, parts)
+	}
 	slices.SortFunc(m.Parts, func(x, y archive.PartRecord) int { return x.Index - y.Index })
-	slices.SortFunc(m.Segments, func(x, y archive.SegmentRecord) int { return x.Index - y.Index })
+	slices.SortFunc(m.Segments, func(x, y archive.SegmentRecord) int { return bytes.Compare(x.From, y.From) })
 	return sum(m)
+}
+
+// problem names an entry in a result, whose text must be UTF-8.
+func problem(path, message string) tasks.Problem {
+	if utf8.ValidString(path) {
+		return tasks.Problem{Path: path, Message: message}
+	}
+	return tasks.Problem{Path: strings.ToValidUTF8(path, "\uFFFD"), PathB64: []byte(path), Message: message}
 }
 
 // stepOf returns the id of a node's step of a kind.
@@ -158,8 +175,10 @@ func sum(m *archive.NodeManifest) error {
 		m.Stored += p.Stored
 	}
 	end := []byte(nil)
-	for i, s := range m.Segments {
-		if s.Index != i || string(s.From) != string(end) || (i > 0 && len(s.From) == 0) {
+	for i := range m.Segments {
+		s := &m.Segments[i]
+		s.Index = i
+		if string(s.From) != string(end) || (i > 0 && len(s.From) == 0) {
 			return fmt.Errorf("seal node %s: %w: segment %d is missing", m.Path, errIncomplete, i)
 		}
 		end = s.To
@@ -171,7 +190,7 @@ func sum(m *archive.NodeManifest) error {
 		m.Vanished += s.Vanished
 		m.Problems = append(m.Problems, s.Problems[:min(len(s.Problems), problemsKept-len(m.Problems))]...)
 	}
-	if len(m.Segments) > 0 && len(end) > 0 {
+	if len(end) > 0 || (m.Shape == string(drivers.ShapeTree) && len(m.Segments) == 0) {
 		return fmt.Errorf("seal node %s: %w: the last segment is missing", m.Path, errIncomplete)
 	}
 	return nil

@@ -14,6 +14,14 @@ import (
 // selection restricts a restore to some paths, and all below each; or to parts by name. An empty one takes all.
 type selection []string
 
+func selectionOf(only [][]byte) selection {
+	var s selection
+	for _, path := range only {
+		s = append(s, string(path))
+	}
+	return s
+}
+
 // takes tells whether a path (or a part's name) is selected.
 func (s selection) takes(p string) bool {
 	if len(s) == 0 {
@@ -44,25 +52,9 @@ func (s selection) touches(r drivers.Range) bool {
 // checkFound refuses a selection that names something the dump does not hold.
 func (s selection) checkFound(ctx context.Context, a *attempt, t *target) error {
 	for _, only := range s {
-		found := false
-		for _, p := range t.manifest.Parts {
-			found = found || selection([]string{only}).takes(p.Name)
-		}
-		for _, record := range t.manifest.Segments {
-			one := selection{only}
-			if found || !one.touches(drivers.Range{From: string(record.From), To: string(record.To)}) {
-				continue
-			}
-			err := a.run.archive.Segment(ctx, record, func(e archive.Entry) error {
-				if one.takes(e.Path) {
-					return errFound
-				}
-				return nil
-			})
-			if err != nil && !errors.Is(err, errFound) {
-				return err
-			}
-			found = err != nil
+		found, err := selection{only}.matches(ctx, a.run.archive, t.manifest)
+		if err != nil {
+			return err
 		}
 		if !found {
 			return drivers.WithHint(
@@ -71,6 +63,33 @@ func (s selection) checkFound(ctx context.Context, a *attempt, t *target) error 
 		}
 	}
 	return nil
+}
+
+// matches tells whether a node's dump holds anything of the selection.
+func (s selection) matches(ctx context.Context, a *archive.Archive, m *archive.NodeManifest) (bool, error) {
+	for _, p := range m.Parts {
+		if s.takes(p.Name) {
+			return true, nil
+		}
+	}
+	for _, record := range m.Segments {
+		if !s.touches(drivers.Range{From: string(record.From), To: string(record.To)}) {
+			continue
+		}
+		err := a.Segment(ctx, record, func(e archive.Entry) error {
+			if s.takes(e.Path) {
+				return errFound
+			}
+			return nil
+		})
+		if errors.Is(err, errFound) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 // errFound ends a search.

@@ -39,6 +39,9 @@ func (a *attempt) openTarget(ctx context.Context) (*target, error) {
 	if manifest == nil {
 		return nil, fmt.Errorf("restore node %s: %w: dump %s does not hold it", path, drivers.ErrNotFound, a.run.ref.Dump)
 	}
+	if planned := a.run.nodes[path].Driver; planned != manifest.Driver {
+		return nil, fmt.Errorf("restore node %s: %w: its manifest names the driver %q, its plan %q", path, archive.ErrCorrupt, manifest.Driver, planned)
+	}
 	kind, source, err := a.openSource(ctx, a.run, path, node.Driver, node.Source)
 	if err != nil {
 		return nil, err
@@ -49,7 +52,7 @@ func (a *attempt) openTarget(ctx context.Context) (*target, error) {
 	}
 	r := a.run.plan.Restore
 	return &target{
-		node: node, manifest: manifest, source: source, only: selection(node.Only),
+		node: node, manifest: manifest, source: source, only: selectionOf(node.Only),
 		rules: drivers.Target{Run: a.claim.Run, Overwrite: r.Overwrite, Mirror: r.Mirror},
 	}, nil
 }
@@ -105,7 +108,14 @@ func (a *attempt) check(ctx context.Context) (_ any, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, t.source.Close()) }()
-	if err := a.checkPlace(ctx, t); err != nil {
+	identities, err := t.source.Identities(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("identify target of node %s: %w", a.claim.Task.Node, err)
+	}
+	if err := a.checkPlace(t, identities); err != nil {
+		return nil, err
+	}
+	if err := a.checkArchive(t, identities); err != nil {
 		return nil, err
 	}
 	if err := t.only.checkFound(ctx, a, t); err != nil {
@@ -122,11 +132,11 @@ func (a *attempt) check(ctx context.Context) (_ any, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("check target of node %s: %w", a.claim.Task.Node, err)
 	}
-	return tasks.NodeResult{Node: a.claim.Task.Node}, nil
+	return tasks.NodeResult{Node: a.claim.Task.Node, Identities: identities}, nil
 }
 
 // checkPlace refuses a target that is the source itself, unless the user said so.
-func (a *attempt) checkPlace(ctx context.Context, t *target) error {
+func (a *attempt) checkPlace(t *target, identities []string) error {
 	if a.run.plan.Restore.InPlace {
 		return nil
 	}
@@ -137,16 +147,18 @@ func (a *attempt) checkPlace(ctx context.Context, t *target) error {
 	if hostname != t.manifest.Hostname {
 		return nil
 	}
-	identities, err := t.source.Identities(ctx)
-	if err != nil {
-		return fmt.Errorf("identify target of node %s: %w", a.claim.Task.Node, err)
+	same := slices.ContainsFunc(identities, func(id string) bool { return slices.Contains(t.manifest.Identities, id) })
+	if !same && t.manifest.Shape == string(drivers.ShapeTree) {
+		_, inside := below(pathOf(identities), pathOf(t.manifest.Identities))
+		_, around := below(pathOf(t.manifest.Identities), pathOf(identities))
+		same = inside || around
 	}
-	if !slices.ContainsFunc(identities, func(id string) bool { return slices.Contains(t.manifest.Identities, id) }) {
+	if !same {
 		return nil
 	}
 	name := lastSegment(a.claim.Task.Node)
 	return drivers.WithHint(
-		fmt.Errorf("restore node %s: %w: the target is the source that was dumped", a.claim.Task.Node, drivers.ErrNotEmpty),
+		fmt.Errorf("restore node %s: %w: the target is the source that was dumped, or one lies in the other", a.claim.Task.Node, drivers.ErrNotEmpty),
 		fmt.Sprintf("restore elsewhere with --into %s=…, or allow it with --in-place", name))
 }
 
@@ -157,6 +169,9 @@ func (a *attempt) prepare(ctx context.Context) (_ any, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, t.source.Close()) }()
+	if _, err := a.otherTargets(ctx, t); err != nil {
+		return nil, err
+	}
 	if t.manifest.Shape == string(drivers.ShapeTree) {
 		var tree drivers.Tree
 		if tree, err = t.tree(); err == nil {

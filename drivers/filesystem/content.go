@@ -47,12 +47,13 @@ func (t *Tree) Open(ctx context.Context, entry drivers.Entry) (drivers.Content, 
 	if err != nil {
 		return nil, wrap("open", entry.Path, err)
 	}
-	c := &content{path: entry.Path, fd: fd, size: entry.Size}
+	c := &content{path: entry.Path, fd: fd}
 	if err := settled(ctx, fd, &c.before); err != nil {
 		closeHandle(fd)
 		return nil, wrap("look at", entry.Path, err)
 	}
-	if !matches(&c.before, entry) {
+	c.size = c.before.Size
+	if fileType(&c.before) != unix.S_IFREG || (entry.Size != drivers.AnySize && !matches(&c.before, entry)) {
 		closeHandle(fd)
 		return nil, fmt.Errorf("open %q: %w", entry.Path, drivers.ErrChanged)
 	}
@@ -94,7 +95,7 @@ func openFileAt(dir int, name string) (int, error) {
 
 // matches tells whether an open file is still what the entry says.
 func matches(st *unix.Stat_t, entry drivers.Entry) bool {
-	return fileType(st) == unix.S_IFREG && st.Size == entry.Size &&
+	return st.Size == entry.Size &&
 		(entry.Version == "" || entry.Version == version(st)) &&
 		(entry.Meta.ModTime == nil || entry.Meta.ModTime.Equal(timeOf(st.Mtim)))
 }

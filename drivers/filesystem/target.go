@@ -94,12 +94,8 @@ func (t *Target) Prepare(ctx context.Context, target drivers.Target) error {
 	if err != nil {
 		return err
 	}
-	// That the place can be written shows now and not after an hour.
-	if err := retry(func() error { return unix.Faccessat(root, ".", unix.W_OK|unix.X_OK, 0) }); err != nil {
-		var st unix.Stat_t
-		if errStat := statHandle(root, &st); errors.Is(err, unix.EROFS) || errStat != nil || st.Uid != t.rights().uid {
-			return wrap("write", path, err)
-		}
+	if err := t.checkWritable(path); err != nil {
+		return err
 	}
 	_, same, known := holders(root, target.Run)
 	if same {
