@@ -148,10 +148,13 @@ func initialise(ctx context.Context, s store, o Options) error {
 	}
 	if _, err = s.stat(ctx, readmeKey); errors.Is(err, errMissing) {
 		if err = s.putNew(ctx, readmeKey, []byte(readme)); errors.Is(err, ErrExists) {
-			return nil
+			err = nil
 		}
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.settle(ctx, markerKey) // whoever wrote it may have died before it was durable
 }
 
 func writeMarker(ctx context.Context, s store, o Options) error {

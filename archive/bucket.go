@@ -175,6 +175,9 @@ func (r *bucketReader) Read(p []byte) (int, error) {
 
 func (r *bucketReader) Close() error { return r.r.Close() }
 
+// settle has nothing to do: what a bucket shows is durable.
+func (b *bucket) settle(ctx context.Context, _ string) error { return ctxError(ctx) }
+
 func (b *bucket) stat(ctx context.Context, key string) (objectInfo, error) {
 	if err := checkKey(key); err != nil {
 		return objectInfo{}, err

@@ -69,10 +69,18 @@ func (c *Chunk) check() string {
 		return "chunk with two lengths"
 	case c.Pack == "" && (c.Offset != 0 || c.Size == 0):
 		return "chunk in no pack"
-	case c.Pack != "" && (!isHash(c.Pack) || c.Offset < 0 || c.Offset+c.Stored > maxPack):
+	case c.Pack != "" && (!isHash(c.Pack) || c.Offset < 0 || c.Offset > maxPack-c.Stored):
 		return "chunk outside of its pack"
 	}
 	return ""
+}
+
+// addLengths adds what documents claim to be lengths: negative ones count as none, and a sum that is none stays the greatest.
+func addLengths(sum, n int64) int64 {
+	if n = max(n, 0); sum > math.MaxInt64-n {
+		return math.MaxInt64
+	}
+	return sum + n
 }
 
 // contentLength sums up chunks; ok is false where the sum is not a length.

@@ -125,8 +125,8 @@ func (r *ContentReader) fromWholePack(ctx context.Context, c *Chunk) ([]byte, er
 	}
 	// The pack's own hash is not looked at: where a pack is damaged in one place, the chunks elsewhere are still good, and
 	// each has its own hash.
-	if c.Offset+c.Stored > int64(len(p.data)) {
-		return nil, corrupt(c.key(), "%d bytes long where a chunk ends at %d", len(p.data), c.Offset+c.Stored)
+	if c.Stored > int64(len(p.data)) || c.Offset > int64(len(p.data))-c.Stored {
+		return nil, corrupt(c.key(), "%d bytes long where a chunk of %d bytes begins at %d", len(p.data), c.Stored, c.Offset)
 	}
 	return p.data[c.Offset : c.Offset+c.Stored], nil
 }

@@ -25,13 +25,14 @@ type ContentWriter struct {
 	stored  atomic.Int64
 
 	pack    packBuilder
-	pending []*Chunk // of the pack's members
-	known   map[[sha256.Size]byte]*Chunk
+	pending []*Chunk                     // of the pack's members
+	known   map[[sha256.Size]byte]*Chunk // small ones
 	small   *zstd.Encoder
 	scratch []byte
 	held    []byte // the buffer that the caller has
 
 	mu       sync.Mutex
+	large    map[[sha256.Size]byte]*largeChunk
 	seated   bool
 	free     int // blocks of the seat that nobody uses
 	extra    int // blocks beyond the seat
@@ -53,7 +54,10 @@ const (
 // NewContentWriter returns a writer that works until ctx ends. The caller closes it.
 func (a *Archive) NewContentWriter(ctx context.Context) *ContentWriter {
 	ctx, cancel := context.WithCancel(ctx)
-	w := &ContentWriter{archive: a, cancel: cancel, known: map[[sha256.Size]byte]*Chunk{}, wake: make(chan struct{}, 1)}
+	w := &ContentWriter{
+		archive: a, cancel: cancel, known: map[[sha256.Size]byte]*Chunk{}, large: map[[sha256.Size]byte]*largeChunk{},
+		wake: make(chan struct{}, 1),
+	}
 	w.spawn = func(task func(context.Context)) { w.tasks.Go(func() { task(ctx) }) }
 	return w
 }
@@ -150,13 +154,42 @@ func (w *ContentWriter) AddLarge(_ context.Context, buf []byte) (*Chunk, error) 
 	c := &Chunk{Size: int64(len(buf)), Stored: pendingChunk}
 	w.start(func(ctx context.Context) error {
 		defer w.giveBack(buf)
-		return w.storeObject(ctx, c, buf)
+		return w.storeLarge(ctx, c, buf)
 	})
 	return c, nil
 }
 
-func (w *ContentWriter) storeObject(ctx context.Context, c *Chunk, data []byte) error {
-	hash := hashOf(data)
+// largeChunk is a large content that one goroutine stores, and others with the same content wait for.
+type largeChunk struct {
+	done  chan struct{}
+	chunk Chunk // when done
+	err   error
+}
+
+func (w *ContentWriter) storeLarge(ctx context.Context, c *Chunk, data []byte) error {
+	sum := sha256.Sum256(data)
+	w.mu.Lock()
+	l, ok := w.large[sum]
+	if !ok {
+		if len(w.large) >= maxKnown {
+			clear(w.large)
+		}
+		l = &largeChunk{done: make(chan struct{}), chunk: *c}
+		w.large[sum] = l
+	}
+	w.mu.Unlock()
+	if !ok {
+		l.err = w.storeObject(ctx, &l.chunk, hex.EncodeToString(sum[:]), data)
+		close(l.done)
+	}
+	<-l.done // whoever stores it heeds ctx, and waits for nobody who waits here
+	if l.err == nil {
+		*c = l.chunk
+	}
+	return l.err
+}
+
+func (w *ContentWriter) storeObject(ctx context.Context, c *Chunk, hash string, data []byte) error {
 	var e *encoder
 	select {
 	case e = <-w.archive.memory.encoders:
@@ -187,7 +220,7 @@ func (w *ContentWriter) storeObject(ctx context.Context, c *Chunk, data []byte) 
 func (w *ContentWriter) storeOnce(ctx context.Context, key string, data []byte) error {
 	info, err := w.archive.store.stat(ctx, key)
 	if err == nil && info.size == int64(len(data)) && !info.odd {
-		return nil
+		return w.archive.store.settle(ctx, key)
 	}
 	if err != nil && !errors.Is(err, errMissing) {
 		return err

@@ -108,8 +108,11 @@ func (a *Archive) Plan(ctx context.Context, ref Ref) (json.RawMessage, error) {
 		if !errors.Is(err, errMissing) {
 			return nil, err
 		}
-		if _, statErr := a.store.stat(ctx, ref.dir()+"manifest.json"); statErr == nil {
+		switch _, statErr := a.store.stat(ctx, ref.dir()+"manifest.json"); {
+		case statErr == nil:
 			return nil, needed(key, err) // a committed dump has a plan
+		case !errors.Is(statErr, errMissing):
+			return nil, statErr
 		}
 		return nil, fmt.Errorf("%w: %s has no plan", ErrNoDump, ref)
 	}
@@ -143,6 +146,9 @@ func (a *Archive) PutNode(ctx context.Context, n NodeManifest) (NodeRecord, erro
 	if errors.Is(err, ErrExists) {
 		stored, have, readErr := a.readNode(ctx, n.Ref(), n.Path)
 		if readErr == nil && sameNode(n, have) {
+			if err := a.store.settle(ctx, key); err != nil {
+				return NodeRecord{}, err
+			}
 			return have.record(key, stored), nil
 		}
 		return NodeRecord{}, errors.Join(err, readErr)
@@ -187,7 +193,7 @@ func (n *NodeManifest) check() string {
 	dir := dataDir(n.Ref(), n.Path)
 	for i := range n.Parts {
 		p := &n.Parts[i]
-		if !validKey(p.Key) || !strings.HasPrefix(p.Key, dir) || !isHash(p.SHA256) || !isHash(p.StoredSHA256) {
+		if !validKey(p.Key) || !strings.HasPrefix(p.Key, dir) || p.Size < 0 || p.Stored < 0 || !isHash(p.SHA256) || !isHash(p.StoredSHA256) {
 			return fmt.Sprintf("part %q is not of this node", p.Name)
 		}
 		if i > 0 && p.Index <= n.Parts[i-1].Index {
@@ -196,7 +202,7 @@ func (n *NodeManifest) check() string {
 	}
 	for i := range n.Segments {
 		s := &n.Segments[i]
-		if !validKey(s.Key) || path.Dir(s.Key)+"/" != dir || !isHash(s.SHA256) {
+		if !validKey(s.Key) || path.Dir(s.Key)+"/" != dir || s.Size < 0 || s.Size > maxSegment || !isHash(s.SHA256) {
 			return fmt.Sprintf("segment %d is not of this node", s.Index)
 		}
 		if i == 0 {
@@ -283,7 +289,10 @@ func (a *Archive) Commit(ctx context.Context, m Manifest) error {
 	if !sameManifest(m, have) {
 		return fmt.Errorf("commit %s: %w", m.Ref(), ErrExists)
 	}
-	return nil
+	if err != nil { // it was there: written by this run or a repetition of it that may have died since
+		err = a.store.settle(ctx, key)
+	}
+	return err
 }
 
 func sameManifest(a, b Manifest) bool {

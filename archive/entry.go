@@ -2,6 +2,7 @@ package archive
 
 import (
 	"encoding/json"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -76,6 +77,19 @@ func (e *Entry) UnmarshalJSON(data []byte) error {
 	}
 	*e = entry
 	return nil
+}
+
+// unsafePath says why a path names nothing below a root: a restore refuses it. A bucket may have such keys.
+func unsafePath(path string) string {
+	if path == "" {
+		return "" // the root
+	}
+	for name := range strings.SplitSeq(path, "/") {
+		if name == "" || name == "." || name == ".." {
+			return "path has a name that is empty, . or .."
+		}
+	}
+	return ""
 }
 
 const fileType = "file"

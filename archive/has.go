@@ -33,7 +33,7 @@ func (p *Presence) Has(ctx context.Context, chunks []*Chunk) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if (c.Pack == "" && size != c.Stored) || size < c.Offset+c.Stored {
+		if c.Pack == "" && size != c.Stored || c.Offset > size-c.Stored {
 			return false, nil
 		}
 	}
@@ -45,7 +45,7 @@ func (p *Presence) size(ctx context.Context, key string) (int64, error) {
 		return size, nil
 	}
 	info, err := p.archive.store.stat(ctx, key)
-	if errors.Is(err, errMissing) {
+	if errors.Is(err, errMissing) || errors.Is(err, ErrCorrupt) || err == nil && info.odd {
 		info.size, err = -1, nil
 	}
 	if err != nil {

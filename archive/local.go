@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 )
@@ -24,6 +25,9 @@ import (
 // published by one rename, and its directory synchronised.
 type local struct {
 	root *os.Root
+
+	mu     sync.Mutex
+	stable map[string]bool // directories whose names are known to be durable
 }
 
 var _ store = (*local)(nil)
@@ -44,7 +48,7 @@ func openLocal(dir string) (*local, error) {
 	if err != nil {
 		return nil, localError(err)
 	}
-	return &local{root: root}, nil
+	return &local{root: root, stable: map[string]bool{}}, nil
 }
 
 // makeLocal makes a directory and its parents, durably, and opens it.
@@ -138,7 +142,7 @@ func (l *local) begin(ctx context.Context, key string, how publishRule) (*localW
 	}
 	dir, err := l.directory(path.Dir(key))
 	if err != nil {
-		return nil, fmt.Errorf("write %s: %w", key, err)
+		return nil, fmt.Errorf("write %s: %w", key, l.explain(key, err))
 	}
 	temp := path.Join(path.Dir(key), tempPrefix+rand.Text())
 	f, err := l.root.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -151,11 +155,18 @@ func (l *local) begin(ctx context.Context, key string, how publishRule) (*localW
 	}, nil
 }
 
-// directory opens a directory below the root and makes it, and its parents, durably where they are missing.
+// directory opens a directory below the root and makes it, and its parents, durably where they are missing. One that is
+// there already may have been made by a process that died before that was durable, so it is synchronised all the same,
+// once.
 func (l *local) directory(name string) (*os.File, error) {
-	d, err := l.root.Open(name)
-	if err == nil || !errors.Is(err, fs.ErrNotExist) || name == "." {
-		return d, localError(err)
+	l.mu.Lock()
+	stable := l.stable[name]
+	l.mu.Unlock()
+	if stable || name == "." {
+		d, err := l.root.Open(name)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) || name == "." {
+			return d, localError(err)
+		}
 	}
 	parent, err := l.directory(path.Dir(name))
 	if err != nil {
@@ -171,8 +182,43 @@ func (l *local) directory(name string) (*os.File, error) {
 	if err = errors.Join(localError(err), parent.Close()); err != nil {
 		return nil, err
 	}
-	d, err = l.root.Open(name)
+	l.mu.Lock()
+	l.stable[name] = true
+	l.mu.Unlock()
+	d, err := l.root.Open(name)
 	return d, localError(err)
+}
+
+// settle synchronises the directory that holds the object's name. Of one that has nothing to write that costs little.
+func (l *local) settle(ctx context.Context, key string) error {
+	if err := errors.Join(ctxError(ctx), checkKey(key)); err != nil {
+		return err
+	}
+	d, err := l.directory(path.Dir(key))
+	if err == nil {
+		err = errors.Join(syncDir(d), localError(d.Close()))
+	}
+	if err != nil {
+		return fmt.Errorf("synchronise %s: %w", key, l.explain(key, err))
+	}
+	return nil
+}
+
+// explain turns an error about a key into corruption where something else than a directory (a symbolic link) lies on the
+// way: trying again would not help. What the system says about it differs.
+func (l *local) explain(key string, err error) error {
+	if err == nil || errors.Is(err, errMissing) || errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	for i := range len(key) {
+		if key[i] != '/' {
+			continue
+		}
+		if info, statErr := l.root.Lstat(key[:i]); statErr == nil && !info.IsDir() {
+			return corrupt(key, "%s is not a directory", key[:i])
+		}
+	}
+	return err
 }
 
 type localWriter struct {
@@ -252,14 +298,22 @@ func (l *local) open(ctx context.Context, key string, offset, length int64) (io.
 	if err := errors.Join(ctxError(ctx), checkKey(key)); err != nil {
 		return nil, err
 	}
-	// Not blocking: something that is no file (a pipe) must not hang a reader.
-	f, err := l.root.OpenFile(key, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", key, localError(err))
-	}
-	info, err := f.Stat()
+	// Not followed where it is a symbolic link: no store writes one.
+	info, err := l.root.Lstat(key)
 	if err == nil && !info.Mode().IsRegular() {
-		err = corrupt(key, "not a file")
+		return nil, corrupt(key, "not a regular file")
+	}
+	var f *os.File
+	if err == nil {
+		// Not blocking: a pipe that has taken the file's place since must not hang a reader.
+		f, err = l.root.OpenFile(key, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, l.explain(key, localError(err)))
+	}
+	info, err = f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = corrupt(key, "not a regular file")
 	}
 	if err != nil {
 		return nil, errors.Join(localError(err), f.Close())
@@ -296,7 +350,7 @@ func (l *local) stat(ctx context.Context, key string) (objectInfo, error) {
 	}
 	info, err := l.root.Lstat(key)
 	if err != nil {
-		return objectInfo{}, fmt.Errorf("look at %s: %w", key, localError(err))
+		return objectInfo{}, fmt.Errorf("look at %s: %w", key, l.explain(key, localError(err)))
 	}
 	return fileInfo(key, info), nil
 }
@@ -315,7 +369,7 @@ func (l *local) list(ctx context.Context, prefix string, depth listDepth, yield 
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("list %s: %w", prefix, localError(err))
+		return fmt.Errorf("list %s: %w", prefix, l.explain(name+"/", localError(err)))
 	}
 	entries, err := d.ReadDir(-1)
 	if err = errors.Join(err, d.Close()); err != nil {

@@ -128,6 +128,8 @@ func parsePackEnd(end []byte, length int) (d packDirectory, problem string) {
 		start: int(le.Uint32(end[16:])), size: int(le.Uint32(end[12:])), members: int(le.Uint16(end[10:])),
 	}
 	switch {
+	case le.Uint32(end[12:]) > maxPack || le.Uint32(end[16:]) > maxPack:
+		return packDirectory{}, "end record does not fit"
 	case le.Uint32(end) != zipEnd || le.Uint32(end[4:]) != 0 || le.Uint16(end[20:]) != 0:
 		return d, "no end record"
 	case int(le.Uint16(end[8:])) != d.members || d.start+d.size+zipEndLen != length || d.members > maxPackMembers:
@@ -153,6 +155,9 @@ func parsePackDirectory(dir []byte, d packDirectory) (members []packMember, prob
 		nameLen := int(le.Uint16(dir[28:]))
 		if len(dir) < zipDirLen+nameLen || !parseMemberName(dir[zipDirLen:zipDirLen+nameLen], m) {
 			return nil, "member name is none of ours"
+		}
+		if le.Uint32(dir[20:]) > maxPack || le.Uint32(dir[42:]) > maxPack {
+			return nil, "member is outside of the pack"
 		}
 		m.crc, m.stored = le.Uint32(dir[16:]), int(le.Uint32(dir[20:]))
 		m.offset = int(le.Uint32(dir[42:])) + zipLocalLen + nameLen

@@ -137,6 +137,11 @@ func TestPackFindsEveryDamage(t *testing.T) {
 func FuzzPackDirectory(f *testing.F) {
 	f.Add(builtPack(f, 0))
 	f.Add(builtPack(f, 3))
+	for _, at := range []int{zipEndLen - 12, zipEndLen - 16} { // lengths of 32 bits that are none of a pack
+		data := builtPack(f, 1)
+		copy(data[len(data)-zipEndLen+at:], "\xff\xff\xff\xff")
+		f.Add(data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		members, problem := parsePack(data)
 		if problem != "" {

@@ -163,7 +163,10 @@ func (a *Archive) sameObject(ctx context.Context, key string, size int64, sum []
 	if err == nil && (n != size || !bytes.Equal(have.Sum(nil), sum)) {
 		err = ErrExists
 	}
-	return errors.Join(err, r.Close())
+	if err = errors.Join(err, r.Close()); err != nil {
+		return err
+	}
+	return a.store.settle(ctx, key)
 }
 
 // Abort gives the part up: it is never published. After Commit it does nothing, so it may be deferred.
@@ -184,9 +187,6 @@ func (w *PartWriter) Abort() {
 // is wrong: what was read until then must not be made permanent before. It never gives more than the record's Size. It
 // waits while the memory budget is used up. The caller closes it.
 func (a *Archive) OpenPart(ctx context.Context, rec PartRecord) (io.ReadCloser, error) {
-	if !validKey(rec.Key) || rec.Encoding != encodingZstd || rec.Size < 0 || rec.Stored < 0 {
-		return nil, corrupt(rec.Key, "record of part %q makes no sense", rec.Name)
-	}
 	taken, err := a.memory.acquireBytes(ctx, partMemory)
 	if err != nil {
 		return nil, err
@@ -202,6 +202,9 @@ func (a *Archive) OpenPart(ctx context.Context, rec PartRecord) (io.ReadCloser, 
 
 // readPart is OpenPart for a caller that has the memory; release is called when the part is closed.
 func (a *Archive) readPart(ctx context.Context, rec PartRecord, release func()) (*partReader, error) {
+	if !validKey(rec.Key) || rec.Encoding != encodingZstd || rec.Size < 0 || rec.Stored < 0 {
+		return nil, corrupt(rec.Key, "record of part %q makes no sense", rec.Name)
+	}
 	object, err := a.store.open(ctx, rec.Key, 0, -1)
 	if err != nil {
 		return nil, needed(rec.Key, err)
@@ -255,7 +258,10 @@ func (r *partReader) Read(p []byte) (int, error) {
 	}
 	// One byte beyond the size, so that a longer content is found out and never handed on.
 	left := r.record.Size - r.size
-	n, err := r.zstd.Read(p[:min(int64(len(p)), left+1)])
+	if left < int64(len(p)) {
+		p = p[:left+1]
+	}
+	n, err := r.zstd.Read(p)
 	if int64(n) > left {
 		r.err = corrupt(r.record.Key, "content is longer than %d bytes", r.record.Size)
 		return int(left), r.err

@@ -54,7 +54,7 @@ func (a *Archive) EndRun(ctx context.Context, r Run) error {
 	if errors.Is(err, ErrExists) {
 		have, readErr := a.readRun(ctx, objectInfo{key: runKey(r.Run)})
 		if readErr == nil && have.State == r.State && have.Exit == r.Exit {
-			err = nil
+			err = a.store.settle(ctx, runKey(r.Run))
 		}
 		err = errors.Join(err, readErr)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -71,13 +72,19 @@ type segmentEnd struct {
 	Bytes   int64 `json:"bytes"`
 }
 
-func (s *segmentEnd) count(e *Entry) {
+// count adds an entry that was checked; false where the sum is no length.
+func (s *segmentEnd) count(e *Entry) bool {
 	s.Entries++
-	if e.Type == fileType {
-		s.Files++
-		length, _ := contentLength(e.Chunks)
-		s.Bytes += length
+	if e.Type != fileType {
+		return true
 	}
+	s.Files++
+	length, ok := contentLength(e.Chunks)
+	if !ok || s.Bytes > math.MaxInt64-length {
+		return false
+	}
+	s.Bytes += length
+	return true
 }
 
 // PutSegment stores the entries of a range, in strictly ascending bytewise order of their paths, and returns the record for
@@ -131,7 +138,9 @@ func encodeSegment(z *zstd.Encoder, ref Ref, name SegmentName, entries []Entry, 
 		if err := encodeEntry(enc, name, e); err != nil {
 			return nil, err
 		}
-		end.count(e)
+		if !end.count(e) {
+			return nil, invalid("entry %q: content is too long", e.Path)
+		}
 		if e.Err != "" {
 			rec.Unreadable++
 			if len(rec.Problems) < MaxSegmentProblems {
@@ -227,7 +236,9 @@ func decodeLines(ctx context.Context, rec SegmentRecord, r io.Reader, yield func
 		if problem != "" {
 			return corrupt(rec.Key, "entry %q: %s", e.Path, problem)
 		}
-		end.count(&e)
+		if !end.count(&e) {
+			return corrupt(rec.Key, "entry %q: content is too long", e.Path)
+		}
 		path := e.Path
 		last = &path
 		if err := yield(e); err != nil {

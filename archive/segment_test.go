@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -113,6 +114,7 @@ func TestPutSegmentRefuses(t *testing.T) {
 			"negative":          {file("c", -1)},
 			"no hash":           {file("c", 4, &Chunk{Size: 4, Stored: 4})},
 			"beyond the pack":   {file("c", 4, &Chunk{Size: 4, Stored: 4, SHA256: hash, Pack: hash, Offset: maxPack})},
+			"overflow in pack":  {file("c", 4, &Chunk{Size: 4, Stored: 4, SHA256: hash, Pack: hash, Offset: math.MaxInt64 - 1})},
 			"overflow":          {file("c", 1, &Chunk{Hole: 1 << 62}, &Chunk{Hole: 1 << 62})},
 			"dir with contents": {{Path: "c", Type: "dir", Chunks: []*Chunk{{Hole: 1}}}},
 		} {
@@ -215,6 +217,7 @@ func TestSegmentContentsAreChecked(t *testing.T) {
 		"two paths":       {header, `{"path":"b","path_b64":"Yg==","type":"dir"}`, end1},
 		"null chunk":      {header, `{"path":"b","type":"file","chunks":[null]}`, end1},
 		"evil pack":       {header, `{"path":"b","type":"file","size":1,"chunks":[{"size":1,"stored":1,"sha256":"` + sha(nil) + `","pack":"../../../etc"}]}`, end1},
+		"offset overflow": {header, `{"path":"b","type":"file","size":4,"chunks":[{"size":4,"stored":4,"sha256":"` + sha(nil) + `","pack":"` + sha(nil) + `","at":9223372036854775806}]}`, `{"end":{"entries":1,"files":1,"bytes":4}}`},
 		"no JSON":         {header, `{`, end1},
 		"another node":    {strings.Replace(header, `"n"`, `"m"`, 1), `{"path":"b","type":"dir"}`, end1},
 		"another token":   {strings.Replace(header, `"t"`, `"u"`, 1), `{"path":"b","type":"dir"}`, end1},
@@ -276,6 +279,11 @@ func FuzzSegment(f *testing.F) {
 	f.Add([]byte(header + `{"path":"b","type":"dir"}` + "\n" + `{"end":{"entries":1,"files":0,"bytes":0}}` + "\n"))
 	f.Add([]byte(header + `{"path_b64":"/w==","type":"file","size":3,"chunks":[{"hole":3}]}` + "\n" + `{"end":{"entries":1,"files":1,"bytes":3}}` + "\n"))
 	f.Add([]byte(header + `{"end":{"entries":0,"files":0,"bytes":0}}` + "\n"))
+	hash := sha(nil)
+	f.Add([]byte(header + `{"path":"b","type":"file","size":4,"chunks":[{"size":4,"stored":4,"sha256":"` + hash + `","pack":"` + hash +
+		`","at":9223372036854775806}]}` + "\n" + `{"end":{"entries":1,"files":1,"bytes":4}}` + "\n"))
+	f.Add([]byte(header + `{"path":"b","type":"file","size":3,"chunks":[{"hole":9223372036854775807},{"hole":9223372036854775807},{"hole":5}]}` + "\n" +
+		`{"end":{"entries":1,"files":1,"bytes":3}}` + "\n"))
 	z := must(newEncoder())(f)
 	f.Fuzz(func(t *testing.T, lines []byte) {
 		name := SegmentName{Node: "n", Token: "t"}

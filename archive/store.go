@@ -21,6 +21,9 @@ type store interface {
 	// open reads length bytes from offset; a negative length reads to the end. Fewer bytes may come if the object is
 	// shorter.
 	open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error)
+	// settle makes sure that an object that is there stays: its writer may have died between publishing it and making that
+	// durable.
+	settle(ctx context.Context, key string) error
 	// stat tells an object's length.
 	stat(ctx context.Context, key string) (objectInfo, error)
 	// list calls yield for the objects below prefix, which is "" or ends in "/", in any order. listLevel
@@ -96,7 +99,7 @@ func putSame(ctx context.Context, s store, key string, data []byte) error {
 	case readErr != nil && !errors.Is(readErr, ErrCorrupt):
 		return readErr
 	case readErr == nil && bytes.Equal(have, data):
-		return nil
+		return s.settle(ctx, key)
 	}
 	return err
 }

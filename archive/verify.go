@@ -24,6 +24,13 @@ const (
 	Unreadable FindingKind = "unreadable"
 	// Stray: no committed dump needs the object; a killed run left it, or an open one wrote it. No failure.
 	Stray FindingKind = "stray"
+	// Newer: the object is of a format above this program's ([ErrNewerFormat]); it may be good.
+	Newer FindingKind = "newer"
+	// Unknown: nothing that can be read names the object, but a document that may name it is damaged, missing or not to be
+	// read. No failure of its own; the document's is.
+	Unknown FindingKind = "unknown"
+	// Notice: something that no restore needs is missing or altered: README.txt. No failure.
+	Notice FindingKind = "notice"
 	// Foreign: the format does not know such an object. No failure.
 	Foreign FindingKind = "foreign"
 )
@@ -56,7 +63,10 @@ type VerifySummary struct {
 	Objects int64 // that were read
 	Bytes   int64 // that were read
 
-	Damaged, Missing, Unreadable, Strays, Foreign int64
+	Damaged, Missing, Unreadable int64
+	Newer                        int64 // of Unreadable, those of a newer format
+	Strays, Unknown, Foreign     int64
+	Notices                      int64
 }
 
 // OK tells whether everything that the dumps need is there and whole.
@@ -69,11 +79,14 @@ const (
 	verifyAttempts  = 3
 	verifySeat      = 2 // blocks: a stored object and its content
 	maxCachedMember = 1 << 18
+
+	// A dump takes an object of the right length for whole: only what is not there is stored again.
+	healing = "; to have it stored again, restore what still can be, move the object away, and run salvor dump --full"
 )
 
 // Verify reads again every stored object that the given dumps need, each once, and checks lengths, hashes, and that every
 // chunk is where its entry says; without any refs, it does so for all committed dumps and run reports, and then lists what
-// no dump needs. What is wrong is reported and counted, and is no error: errors are ctx's, [ErrNoDump] for a ref that does
+// no dump needs, as far as that can be told. What is wrong is reported and counted, and is no error: errors are ctx's, [ErrNoDump] for a ref that does
 // not exist, and failure to list the archive.
 //
 // It may run beside dumps. Its memory is bounded, but for about 60 bytes for each pack and object of the archive.
@@ -81,6 +94,7 @@ func (a *Archive) Verify(ctx context.Context, refs []Ref, o VerifyOptions) (Veri
 	v := &verifier{
 		archive: a, options: o, packs: map[packID]packState{}, objects: map[objectID]objectState{},
 		flights: map[string]chan struct{}{}, losses: map[string]*Finding{}, directories: map[packID]packPlaces{},
+		blind: map[Ref]bool{},
 	}
 	n := min(verifyWorkers, a.memory.total/a.memory.cost/verifySeat)
 	if err := a.memory.acquire(ctx, n*verifySeat); err != nil {
@@ -114,6 +128,11 @@ type verifier struct {
 	objects map[objectID]objectState
 	flights map[string]chan struct{} // what is being read
 	losses  map[string]*Finding      // by key, waiting for more entries
+	// blind are the dumps that may have objects of their own which nothing that could be read names; blindShared tells
+	// the same of packs and objects.
+	blind       map[Ref]bool
+	blindShared bool
+	odd         []string // what lies under a pack's or an object's name and is no file
 
 	// directories of good packs that were used last
 	directories map[packID]packPlaces
@@ -185,6 +204,7 @@ func (v *verifier) dump(ctx context.Context, ref Ref) (known map[string]bool, er
 			return nil, problem
 		}
 		v.lose(ctx, ref.dir()+"manifest.json", problem, owner{ref: ref}, "", 0)
+		v.blinded(ref)
 		return known, ctxError(ctx)
 	}
 	if problem := v.read(ctx, func() error { _, err := v.archive.Plan(ctx, ref); return err }); problem != nil {
@@ -204,6 +224,7 @@ func (v *verifier) node(ctx context.Context, ref Ref, rec NodeRecord, known map[
 	problem := v.read(ctx, func() (err error) { n, err = v.archive.Node(ctx, ref, rec); return err })
 	if problem != nil {
 		v.lose(ctx, rec.Key, problem, owner{ref: ref, node: rec.Path}, "", rec.Entries)
+		v.blinded(ref)
 		return ctxError(ctx)
 	}
 	v.count(rec.Size)
@@ -223,18 +244,20 @@ func (v *verifier) node(ctx context.Context, ref Ref, rec NodeRecord, known map[
 }
 
 func (v *verifier) part(ctx context.Context, rec PartRecord, of owner) error {
+	size := int64(0)
 	problem := v.read(ctx, func() error {
 		r, err := v.archive.readPart(ctx, rec, func() {})
 		if err != nil {
 			return err
 		}
 		_, err = io.Copy(io.Discard, r)
+		size = r.stored.size
 		return errors.Join(err, r.Close())
 	})
 	if problem != nil {
 		v.lose(ctx, rec.Key, problem, of, "", 0)
 	}
-	v.count(rec.Stored)
+	v.count(size)
 	return ctxError(ctx)
 }
 
@@ -244,11 +267,15 @@ func (v *verifier) segment(ctx context.Context, rec SegmentRecord, of owner) err
 		// What is yielded was read whole before: an attempt that failed yielded nothing.
 		return v.archive.Segment(ctx, rec, func(e Entry) error {
 			seen++
+			if problem := unsafePath(e.Path); problem != "" && e.Err == "" {
+				v.lose(ctx, rec.Key, corrupt(rec.Key, "entry %q: %s", e.Path, problem), of, e.Path, 1)
+			}
 			return v.entry(ctx, &e, of)
 		})
 	})
 	if problem != nil {
 		v.lose(ctx, rec.Key, problem, of, "", rec.Entries-seen)
+		v.blindedShared()
 	}
 	v.count(rec.Size)
 	return ctxError(ctx)
@@ -268,6 +295,20 @@ func (v *verifier) entry(ctx context.Context, e *Entry, of owner) error {
 		}
 	}
 	return nil
+}
+
+// blinded notes that a document which names objects of a dump's own cannot be read.
+func (v *verifier) blinded(ref Ref) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.blind[ref], v.blindShared = true, true
+}
+
+// blindedShared notes that a document which names packs and objects cannot be read.
+func (v *verifier) blindedShared() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.blindShared = true
 }
 
 // read tries several times: one failed request of thousands must not spoil hours of reading. What is corrupt stays so.
@@ -298,10 +339,16 @@ func (v *verifier) lose(ctx context.Context, key string, problem error, of owner
 		f = &Finding{
 			Kind: Unreadable, Key: key, Message: problem.Error(),
 		}
-		if errors.Is(problem, errMissing) {
+		switch {
+		case errors.Is(problem, errMissing):
 			f.Kind = Missing
-		} else if errors.Is(problem, ErrCorrupt) {
+		case errors.Is(problem, ErrCorrupt):
 			f.Kind = Damaged
+			if strings.HasPrefix(key, packsDir) || strings.HasPrefix(key, objectsDir) {
+				f.Message += healing
+			}
+		case errors.Is(problem, ErrNewerFormat):
+			f.Kind = Newer
 		}
 		if len(v.losses) >= maxLosses {
 			// Everything is lost, it seems. The object is reported once, at once, without its entries.
@@ -316,7 +363,7 @@ func (v *verifier) lose(ctx context.Context, key string, problem error, of owner
 	if f.Set == "" {
 		f.Set, f.Dump, f.Node, f.Part = of.ref.Set, of.ref.Dump, of.node, of.part
 	}
-	f.Entries += max(entries, 0)
+	f.Entries = addLengths(f.Entries, entries)
 	if entries == 1 && path != "" && len(f.Paths) < maxLossPaths && !slices.Contains(f.Paths, path) {
 		f.Paths = append(f.Paths, path)
 	}
@@ -345,8 +392,15 @@ func (v *verifier) report(f Finding) {
 		v.summary.Missing++
 	case Unreadable:
 		v.summary.Unreadable++
+	case Newer:
+		v.summary.Unreadable++
+		v.summary.Newer++
 	case Stray:
 		v.summary.Strays++
+	case Unknown:
+		v.summary.Unknown++
+	case Notice:
+		v.summary.Notices++
 	case Foreign:
 		v.summary.Foreign++
 	}
@@ -359,7 +413,7 @@ func (v *verifier) expect(size int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if !v.listed {
-		v.total += size
+		v.total = addLengths(v.total, size)
 	}
 }
 

@@ -1,23 +1,30 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 const (
 	strayMessage   = "no committed dump needs it: a killed run left it, or an open one wrote it"
 	foreignMessage = "not known to this format"
+	unknownMessage = "cannot tell whether a dump needs it: a document that may name it cannot be read"
 )
 
-// found reports a stray or foreign object.
+// found reports an object that nothing known names.
 func (v *verifier) found(kind FindingKind, key string, ref Ref) {
 	message := strayMessage
-	if kind == Foreign {
+	switch kind {
+	case Foreign:
 		message = foreignMessage
+	case Unknown:
+		message = unknownMessage
+	default:
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -32,7 +39,9 @@ func (v *verifier) listShared(ctx context.Context) error {
 		switch {
 		case isTemp(o.key):
 			v.found(Stray, o.key, Ref{})
-		case o.odd || !isPack && !isObject:
+		case o.odd && (isPack || isObject):
+			v.odd = append(v.odd, o.key) // reported as damaged where something needs it
+		case !isPack && !isObject:
 			v.found(Foreign, o.key, Ref{})
 		case isPack:
 			v.packs[packID(hashBytes(pack))] = packState{}
@@ -57,12 +66,18 @@ func (v *verifier) listShared(ctx context.Context) error {
 
 // listDump reports what lies in a committed dump and is not named by it.
 func (v *verifier) listDump(ctx context.Context, ref Ref, known map[string]bool) error {
+	unnamed := Stray
+	if v.blind[ref] {
+		unnamed = Unknown
+	}
 	return v.archive.store.list(ctx, ref.dir(), listAll, func(o objectInfo) error {
 		rest := o.key[len(ref.dir()):]
 		switch {
 		case known[o.key]:
-		case isTemp(o.key), strings.HasPrefix(rest, "data/"), strings.HasPrefix(rest, "nodes/"), rest == "plan.json":
+		case isTemp(o.key):
 			v.found(Stray, o.key, ref)
+		case strings.HasPrefix(rest, "data/"), strings.HasPrefix(rest, "nodes/"), rest == "plan.json":
+			v.found(unnamed, o.key, ref)
 		default:
 			v.found(Foreign, o.key, ref)
 		}
@@ -72,14 +87,23 @@ func (v *verifier) listDump(ctx context.Context, ref Ref, known map[string]bool)
 
 // listRest reports what is neither in a committed dump nor needed by one.
 func (v *verifier) listRest(ctx context.Context, refs []Ref) error {
+	unnamed := Stray
+	if v.blindShared {
+		unnamed = Unknown
+	}
+	for _, key := range v.odd {
+		if v.losses[key] == nil {
+			v.found(Foreign, key, Ref{})
+		}
+	}
 	for id, state := range v.packs {
 		if state.state == onlyListed {
-			v.found(Stray, packKey(fmt.Sprintf("%x", id)), Ref{})
+			v.found(unnamed, packKey(fmt.Sprintf("%x", id)), Ref{})
 		}
 	}
 	for id, state := range v.objects {
 		if state.state == onlyListed {
-			v.found(Stray, objectKey(fmt.Sprintf("%x", id.sha), id.zstd), Ref{})
+			v.found(unnamed, objectKey(fmt.Sprintf("%x", id.sha), id.zstd), Ref{})
 		}
 	}
 	if err := v.listTop(ctx); err != nil {
@@ -150,11 +174,37 @@ func (v *verifier) listTop(ctx context.Context) error {
 	})
 }
 
-// runs verifies the run reports and the marker.
+// readme looks at README.txt. It has no hash anywhere: its text is known only where this very version wrote it.
+func (v *verifier) readme(ctx context.Context, made string) {
+	var data []byte
+	problem := v.read(ctx, func() (err error) {
+		data, err = readLimited(ctx, v.archive.store, readmeKey, maxMarker)
+		return err
+	})
+	message := ""
+	switch {
+	case errors.Is(problem, errMissing):
+		message = "it is missing: the next dump writes it again"
+	case problem != nil:
+		message = problem.Error()
+	case len(data) == 0, !utf8.Valid(data), bytes.IndexByte(data, 0) >= 0, made != "" && made == v.archive.version && string(data) != readme:
+		message = "it is not as it was written: remove it, and the next dump writes it again"
+	}
+	if message == "" || ctx.Err() != nil {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.report(Finding{Kind: Notice, Key: readmeKey, Message: message})
+}
+
+// runs verifies the run reports, the marker and README.txt.
 func (v *verifier) runs(ctx context.Context) error {
-	if problem := v.read(ctx, func() error { _, err := readMarker(ctx, v.archive.store); return err }); problem != nil {
+	var m marker
+	if problem := v.read(ctx, func() (err error) { m, err = readMarker(ctx, v.archive.store); return err }); problem != nil {
 		v.lose(ctx, markerKey, problem, owner{}, "", 0)
 	}
+	v.readme(ctx, m.Version)
 	return v.archive.store.list(ctx, runsDir, listLevel, func(o objectInfo) error {
 		run, isReport := strings.CutSuffix(o.key[len(runsDir):], ".json")
 		if !isReport {

@@ -176,7 +176,7 @@ func (c *Coordinator) cancel(ctx context.Context, run string) error {
 }
 
 // conclude collects what the ledger knows of a run that ended, stores the report, and forgets the run.
-func (c *Coordinator) conclude(ctx context.Context, a *archive.Archive, plan tasks.Plan, state ledger.RunState) (Outcome, error) {
+func (c *Coordinator) conclude(ctx context.Context, a *archive.Archive, plan tasks.Plan, state ledger.RunState) Outcome {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelWait)
 	defer stop()
 	o := Outcome{
@@ -184,23 +184,22 @@ func (c *Coordinator) conclude(ctx context.Context, a *archive.Archive, plan tas
 		Started: state.StartedAt, Ended: state.EndedAt, Failures: state.Failures,
 		Retries: state.Retries, Deaths: state.Deaths, Epochs: state.Epochs,
 	}
-	for _, step := range plan.Steps {
-		if err := c.stepOutcome(ctx, step, &o); err != nil {
-			return o, err
+	// The run has ended as it has: what fails from here on is no failure of it.
+	warn := func(what string, err error) {
+		if err != nil {
+			c.cfg.Log.WarnContext(ctx, what, "run", plan.Run, "error", err)
 		}
 	}
-	workers, err := c.cfg.Ledger.Workers(ctx, plan.Run)
-	if err != nil {
-		return o, fmt.Errorf("read workers of run %s: %w", plan.Run, err)
+	var err error
+	for _, step := range plan.Steps {
+		err = errors.Join(err, c.stepOutcome(ctx, step, &o))
 	}
-	o.Workers = workers
-	if err := c.store(ctx, a, o); err != nil {
-		return o, err
-	}
-	if err := c.cfg.Ledger.Forget(ctx, plan.Run); err != nil {
-		return o, fmt.Errorf("forget run %s: %w", plan.Run, err)
-	}
-	return o, nil
+	warn("the run's results cannot be read in full", err)
+	o.Workers, err = c.cfg.Ledger.Workers(ctx, plan.Run)
+	warn("the run's workers cannot be read", err)
+	warn("the run's report cannot be stored", c.store(ctx, a, o))
+	warn("the run cannot be removed from the ledger", c.cfg.Ledger.Forget(ctx, plan.Run))
+	return o
 }
 
 // stepOutcome takes what a seal, commit or finish step answered.

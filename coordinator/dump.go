@@ -85,5 +85,5 @@ func (c *Coordinator) carryOut(ctx context.Context, a *archive.Archive, plan tas
 	if err != nil {
 		return Outcome{}, err
 	}
-	return c.conclude(ctx, a, plan, state)
+	return c.conclude(ctx, a, plan, state), nil
 }

@@ -127,7 +127,8 @@ type Meta struct {
 	Link string `json:"link,omitempty"`
 	// Device is a device's "c" or "b", major and minor number: "b 8 1".
 	Device string `json:"device,omitempty"`
-	// Xattrs are extended attributes, POSIX ACLs among them.
+	// Xattrs are extended attributes, POSIX ACLs among them, by their names. A name that is not UTF-8, which a key in JSON
+	// cannot be, or that begins with "base64:" itself, has the key "base64:" followed by its base64 (RFC 4648, with padding).
 	Xattrs map[string][]byte `json:"xattrs,omitempty"`
 	// Headers are a media object's content type and the like, by their HTTP names.
 	Headers map[string]string `json:"headers,omitempty"`

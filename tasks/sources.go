@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // DefaultSet is the name of a set that was given as sources on the command line and not named.
@@ -22,7 +23,7 @@ func ParseSource(arg string, drivers []Driver) (name, driver, source string, err
 	if err != nil {
 		return "", "", "", err
 	}
-	if s.driver.Path && !isURL.MatchString(s.source) {
+	if s.driver.Path && !isURL.MatchString(s.source) && !filepath.IsAbs(s.source) {
 		p := &configParser{}
 		if p.base, err = filepath.Abs("."); err != nil {
 			return "", "", "", fmt.Errorf("find the working directory: %w", err)
@@ -95,6 +96,10 @@ type commandSource struct {
 // splitSource finds the parts of a source.
 func splitSource(arg string, drivers []Driver) (commandSource, error) {
 	s := commandSource{}
+	if !utf8.ValidString(arg) {
+		// Plans are JSON, which could not carry it unchanged.
+		return s, &sourceError{"the source is not UTF-8 text", "name the place through a symbolic link with a plain name"}
+	}
 	scheme, rest, ok := cutScheme(arg)
 	if d, known := schemeOf(scheme, drivers); ok && known {
 		s.name, s.driver = scheme, d

@@ -87,36 +87,49 @@ func (a *app) dump(ctx context.Context, o dumpOptions, sources []string) (err er
 	}
 	defer func() { err = also(err, store.Close()) }()
 	a.warnNested(store.Location(), &s.set.Set)
-	outcome, err := a.runDump(ctx, o, s, store)
+	var plan tasks.Plan
+	outcome, err := a.runDump(ctx, o, s, store, &plan)
+	if plan.Dump == "" {
+		return err
+	}
+	// The dump exists if and only if its manifest does, whatever became of the run.
+	_, lookErr := store.Manifest(context.WithoutCancel(ctx), archive.Ref{Set: plan.Set, Dump: plan.Dump})
+	committed := lookErr == nil
 	if err != nil {
+		if committed {
+			a.console.problem("warning", "dump "+plan.Dump+" was committed all the same")
+		}
 		return err
 	}
 	code := exitOfOutcome(outcome)
 	if code == exitOK || code == exitIncomplete {
-		// Under --continue the run may end though the commit failed. The dump exists if and only if its manifest does.
-		_, err := store.Manifest(context.WithoutCancel(ctx), archive.Ref{Set: outcome.Set, Dump: outcome.Dump})
 		switch {
-		case errors.Is(err, archive.ErrNoDump):
+		case errors.Is(lookErr, archive.ErrNoDump):
 			code = exitOfFailures(outcome.Failures)
-		case err != nil:
-			return err
+		case lookErr != nil:
+			return lookErr
 		}
+	} else if committed {
+		a.reportFailures(outcome.Failures)
+		a.console.problem("error", fmt.Sprintf("dump %s, but only after %s was committed, run %s", stateText(outcome), plan.Dump, outcome.Run))
+		return &exitError{code}
 	}
 	return a.reportDump(outcome, code, store.Location(), &s.set.Set)
 }
 
 // runDump carries the dump out on an engine of its own.
-func (a *app) runDump(ctx context.Context, o dumpOptions, s settings, store *archive.Archive) (_ coordinator.Outcome, err error) {
+func (a *app) runDump(ctx context.Context, o dumpOptions, s settings, store *archive.Archive, made *tasks.Plan) (_ coordinator.Outcome, err error) {
 	e, err := a.startEngine(ctx, s.set.Queue)
 	if err != nil {
 		return coordinator.Outcome{}, err
 	}
-	defer func() { err = also(err, e.stop(ctx)) }()
+	defer func() { a.stopEngine(ctx, e) }()
 	progress := a.newProgress()
 	defer progress.end()
 	return e.Dump(ctx, coordinator.DumpRequest{
 		Set: s.set, Archive: store, OnError: onError(o.goOn), Views: o.views, Full: o.full, Watch: progress.update,
 		Started: func(plan tasks.Plan) {
+			*made = plan
 			for path, n := range s.set.Set.Walk() {
 				if !n.Literal.IsEmpty() {
 					e.literals.put(plan.Run, path, n.Literal)
@@ -296,7 +309,7 @@ func (a *app) reportProblems(nodes []tasks.NodeResult, what string) {
 		count += n.Unreadable
 		for _, p := range n.Problems {
 			if named < maxProblems {
-				a.console.problem("warning", fmt.Sprintf("%s:%s %s: %s", n.Node, quoteName(p.Path), what, p.Message))
+				a.console.problem("warning", fmt.Sprintf("%s:%s %s: %s", n.Node, quoteName(problemPath(p)), what, p.Message))
 				named++
 			}
 		}
@@ -304,6 +317,13 @@ func (a *app) reportProblems(nodes []tasks.NodeResult, what string) {
 	if rest := count - int64(named); rest > 0 && count > 0 {
 		a.console.problem("warning", fmt.Sprintf("%s more %s", plural(rest, "entry", "entries"), what))
 	}
+}
+
+func problemPath(p tasks.Problem) string {
+	if len(p.PathB64) > 0 {
+		return string(p.PathB64)
+	}
+	return p.Path
 }
 
 // stateText says how a run ended, in a sentence.

@@ -100,6 +100,7 @@ func (a *app) startEngine(ctx context.Context, queueURL string) (_ *engine, err 
 	}
 	e.Coordinator = coordinator.New(coordinator.Config{
 		Ledger: book, Conn: e.conn, Drivers: taskDrivers(a.registry), Version: programVersion().Version, Log: a.log,
+		Exit: exitOfOutcome,
 	})
 	if err := e.worker.Start(); err != nil {
 		return nil, err
@@ -110,6 +111,13 @@ func (a *app) startEngine(ctx context.Context, queueURL string) (_ *engine, err 
 	sweeper := queue.NewSweeper(e.conn, book, a.log)
 	e.sweep.Go(func() { sweeper.Run(sweeping) })
 	return e, nil
+}
+
+// stopEngine stops an engine after its run has ended: what goes wrong then is no failure of the run.
+func (a *app) stopEngine(ctx context.Context, e *engine) {
+	if err := e.stop(ctx); err != nil {
+		a.console.problem("warning", fmt.Sprintf("the engine did not stop cleanly: %v", err))
+	}
 }
 
 // source returns the source of a node as the worker opens it.

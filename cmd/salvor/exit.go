@@ -83,7 +83,7 @@ func errorExits() []struct {
 		{drivers.ErrInvalid, exitUsage},
 		{drivers.ErrAccess, exitAccess},
 		{drivers.ErrNoSpace, exitFailed},
-		{drivers.ErrUnsafePath, exitFailed},
+		{drivers.ErrUnsafePath, exitCorrupt},
 		{context.Canceled, exitInterrupted},
 	}
 }
@@ -98,7 +98,7 @@ func failureExits() map[string]int {
 		"exists":          exitFailed,
 		"no_space":        exitFailed,
 		"access":          exitAccess,
-		"unsafe_path":     exitFailed,
+		"unsafe_path":     exitCorrupt,
 		"not_found":       exitMissing,
 		"not_empty":       exitUsage,
 		"invalid":         exitUsage,

@@ -169,7 +169,7 @@ func (a *app) runRestore(ctx context.Context, s settings, r coordinator.RestoreR
 	if err != nil {
 		return coordinator.Outcome{}, err
 	}
-	defer func() { err = also(err, e.stop(ctx)) }()
+	defer func() { a.stopEngine(ctx, e) }()
 	progress := a.newProgress()
 	defer progress.end()
 	r.Watch = progress.update
@@ -283,12 +283,13 @@ func (a *app) printRestore(ctx context.Context, r coordinator.RestoreRequest, ch
 		if !ok {
 			continue
 		}
+		only := mapped(n.Only, func(p []byte) string { return string(p) })
 		t := targetResult{
-			Type: "target", Node: record.Path, Driver: n.Driver, Target: n.Source, InPlace: !n.Elsewhere, Only: n.Only,
+			Type: "target", Node: record.Path, Driver: n.Driver, Target: n.Source, InPlace: !n.Elsewhere, Only: only,
 			Entries: record.Entries, Bytes: record.Bytes, Rule: rule,
 		}
-		if len(n.Only) > 0 {
-			if t.Entries, t.Bytes, err = countOnly(ctx, r.Archive, r.Ref, record, n.Only); err != nil {
+		if len(only) > 0 {
+			if t.Entries, t.Bytes, err = countOnly(ctx, r.Archive, r.Ref, record, only); err != nil {
 				return err
 			}
 		}
@@ -298,11 +299,11 @@ func (a *app) printRestore(ctx context.Context, r coordinator.RestoreRequest, ch
 			}
 			continue
 		}
-		only := "all"
-		if len(n.Only) > 0 {
-			only = strings.Join(mapped(n.Only, quoteName), ", ")
+		what := "all"
+		if len(only) > 0 {
+			what = strings.Join(mapped(only, quoteName), ", ")
 		}
-		rows.add(t.Node, formatCount(t.Entries), formatBytes(t.Bytes), only, a.schemeOf(n.Driver)+":"+n.Source)
+		rows.add(t.Node, formatCount(t.Entries), formatBytes(t.Bytes), what, a.schemeOf(n.Driver)+":"+n.Source)
 	}
 	if !a.json {
 		if err := a.printf("Dump %s of set %s would be restored; %s.\n\n", r.Ref.Dump, r.Ref.Set, rule); err != nil {

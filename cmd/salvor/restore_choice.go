@@ -83,6 +83,8 @@ func (c *chooser) readOnly(text string) error {
 			found = true
 		} else if below == path {
 			return c.lacks(path)
+		} else {
+			c.only[below] = nil // asked for, and reported as missing
 		}
 	}
 	if !found {
@@ -110,7 +112,7 @@ func (c *chooser) take(restricted bool) {
 			continue
 		}
 		slices.Sort(inside)
-		c.nodes[path] = tasks.RestoreNode{Driver: n.Driver, Source: n.Source, Only: slices.Compact(inside)}
+		c.nodes[path] = tasks.RestoreNode{Driver: n.Driver, Source: n.Source, Only: mapped(slices.Compact(inside), func(p string) []byte { return []byte(p) })}
 		c.paths = append(c.paths, path)
 	}
 }

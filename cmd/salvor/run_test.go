@@ -148,6 +148,7 @@ func TestInterrupt(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), exe, "dump", "--archive", archive, "files=dir:"+files, "site=sqlite:"+database)
 	cmd.Args[0] = "salvor" // which makes the test binary the command
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

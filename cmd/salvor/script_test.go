@@ -36,6 +36,8 @@ func TestScript(t *testing.T) {
 					return err
 				}
 			}
+			// A program with the race detector sleeps for a second before it exits.
+			e.Vars = append(e.Vars, "GORACE=atexit_sleep_ms=0")
 			e.Values[capturedKey{}] = make(map[string]string)
 			return os.Chmod(e.Getenv("TMPDIR"), 0o777)
 		},

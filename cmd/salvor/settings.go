@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"salvor/archive"
 	"salvor/drivers"
@@ -66,6 +67,9 @@ func (a *app) settings(n need) (settings, error) {
 
 // completeArchive checks an archive that was named outside a config, and makes its path absolute.
 func completeArchive(s *settings) error {
+	if !utf8.ValidString(s.archive) {
+		return usagef("name the place through a symbolic link with a plain name", "--archive is not UTF-8 text")
+	}
 	if err := tasks.CheckReferences(s.archive); err != nil {
 		return usagef(hintOf(err), "--archive: %v", err)
 	}

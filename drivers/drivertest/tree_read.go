@@ -30,6 +30,13 @@ func testTreeAbsent(s treeTest) {
 	if _, err := tree.Open(t.Context(), h.file("a", 1)); !errors.Is(err, drivers.ErrNotFound) {
 		t.Errorf("open in an absent place: got error %v, want %q", err, drivers.ErrNotFound)
 	}
+	for _, rules := range []drivers.Target{careful, overwrite, mirror} {
+		if err := tree.Target().Check(t.Context(), rules); err != nil {
+			t.Errorf("check an absent place: %v", err)
+		}
+	}
+	err = tree.Walk(t.Context(), drivers.Range{}, func(drivers.Entry) error { return nil })
+	expectError(t, "walk an absent place that was checked", err, drivers.ErrNotFound)
 	before, err := tree.Identities(t.Context())
 	if err != nil || len(before) == 0 {
 		t.Fatalf("identities of an absent place: %q, %v", before, err)
@@ -232,6 +239,9 @@ func testTreeOpenGone(s treeTest) {
 	expectError(t, "open what is gone", err, drivers.ErrNotFound)
 	_, err = tree.Open(t.Context(), h.file("no/such/file", 1))
 	expectError(t, "open what never was", err, drivers.ErrNotFound)
+	entry.Size = drivers.AnySize
+	_, err = tree.Open(t.Context(), entry)
+	expectError(t, "open what is gone, in any state", err, drivers.ErrNotFound)
 }
 
 func testTreeOpenChanged(s treeTest) {
@@ -249,6 +259,30 @@ func testTreeOpenChanged(s treeTest) {
 		}
 	}
 	expectError(t, "read a file that changed since it was looked at", err, drivers.ErrChanged)
+}
+
+// testTreeOpenAny opens a file in whatever state it is by now.
+func testTreeOpenAny(s treeTest) {
+	t, h := s.t, s.harness
+	place := h.Empty(t)
+	h.Write(t, place, "file", []byte("before"))
+	tree := h.open(t, place)
+	entry := mustFind(t, tree, "file")
+	entry.Size = drivers.AnySize
+	for _, text := range []string{"before", "afterwards", "AFTERWARDS", "less", ""} {
+		h.Write(t, place, "file", []byte(text))
+		content, err := tree.Open(t.Context(), entry)
+		if err != nil {
+			t.Fatalf("open a file of %d bytes: %v", len(text), err)
+		}
+		data, err := drain(content)
+		if errClose := content.Close(); err == nil {
+			err = errClose
+		}
+		if err != nil || string(data) != text {
+			t.Errorf("got %q, %v; want %q", data, err, text)
+		}
+	}
 }
 
 func testTreeChangedWhileRead(s treeTest) {

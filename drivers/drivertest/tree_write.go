@@ -299,6 +299,7 @@ func testTreePutCancel(s treeTest) {
 	expectError(t, "put cancelled on the way", err, context.Canceled)
 	for what, call := range map[string]func() error{
 		"put":     func() error { return h.put(ctx, target, careful, "new", "x") },
+		"check":   func() error { return target.Check(ctx, careful) },
 		"prepare": func() error { return target.Prepare(ctx, careful) },
 		"remove":  func() error { return target.Remove(ctx, "x") },
 		"settle":  func() error { return target.Settle(ctx, careful, attempt("t1"), h.file("x", 1)) },
@@ -413,6 +414,24 @@ func testTreeConcurrent(s treeTest) {
 		t.Fatalf("put: %v", err)
 	}
 	expectContents(t, h.open(t, place), want)
+}
+
+// testTreeCheck checks places that can be written: an empty one, and one that holds something, which is not Check's to judge.
+func testTreeCheck(s treeTest) {
+	t, h := s.t, s.harness
+	place := h.Empty(t)
+	for _, want := range []map[string]string{{}, {"a/b": "kept"}} {
+		for path, text := range want {
+			h.Write(t, place, path, []byte(text))
+		}
+		tree := h.open(t, place)
+		for _, rules := range []drivers.Target{careful, overwrite, mirror} {
+			if err := tree.Target().Check(t.Context(), rules); err != nil {
+				t.Errorf("%+v: check: %v", rules, err)
+			}
+		}
+		expectContents(t, tree, want)
+	}
 }
 
 func testTreePrepare(s treeTest) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -21,10 +22,15 @@ func (t *Target) Check(ctx context.Context, _ drivers.Target) error {
 	path := t.tree.path
 	info, err := os.Stat(path)
 	for errors.Is(err, fs.ErrNotExist) && parentOf(path) != path {
+		if _, errLink := os.Lstat(strings.TrimRight(path, "/")); errLink == nil {
+			return fmt.Errorf("check %q: %q is a symbolic link to nothing: %w", t.tree.path, path, drivers.ErrInvalid)
+		}
 		path = parentOf(path)
 		info, err = os.Stat(path)
 	}
 	switch {
+	case errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("check %q: a name on the way is not a directory's: %w", t.tree.path, drivers.ErrInvalid)
 	case err != nil:
 		return wrap("check", path, err)
 	case !info.IsDir():

@@ -1,7 +1,6 @@
 package filesystem
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -85,7 +84,8 @@ func (t *Target) clearWay(at int, target drivers.Target, path, name string) erro
 	case !target.Replace() && kind == drivers.TypeSymlink:
 		return fmt.Errorf("make directory %q: a symbolic link is in its place: %w", path, drivers.ErrUnsafePath)
 	case !target.Replace():
-		return fmt.Errorf("make directory %q: a %s is in its place: %w", path, kind, drivers.ErrNotEmpty)
+		return drivers.WithHint(fmt.Errorf("make directory %q: a %s is in its place: %w", path, kind, drivers.ErrNotEmpty),
+			hintReplace)
 	}
 	// Without AT_REMOVEDIR no directory is ever removed, should one have come in the meantime.
 	err := t.inDir(at, func() error { return retry(func() error { return unix.Unlinkat(at, name, 0) }) })
@@ -132,104 +132,4 @@ func (t *Target) inDir(dir int, do func() error) error {
 		}
 	}
 	return do()
-}
-
-// Remove implements [drivers.TreeTarget]. A directory on which another file system is mounted is refused.
-func (t *Target) Remove(ctx context.Context, path string) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("remove %q: %w", path, err)
-	}
-	if path == "" {
-		return fmt.Errorf("remove %q: the root stays: %w", t.tree.path, drivers.ErrUnsafePath)
-	}
-	if err := checkPath(path); err != nil {
-		return err
-	}
-	root, err := t.openAny()
-	if errors.Is(err, drivers.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	dir, name, err := openParent(root, path)
-	if errors.Is(err, unix.ENOENT) || isNoDir(err) {
-		return nil
-	}
-	if err != nil {
-		return wrap("remove", path, err)
-	}
-	defer closeHandle(dir)
-	if err := t.noteDevice(dir); err != nil {
-		return wrap("remove", path, err)
-	}
-	return wrap("remove", path, t.removeAt(ctx, dir, name))
-}
-
-// errMount refuses to remove what lies on another file system.
-var errMount = errors.New("another file system is mounted there")
-
-// removeAt removes a name and all below it. An absent one is no error.
-func (t *Target) removeAt(ctx context.Context, at int, name string) error {
-	for range attempts {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		err := t.inDir(at, func() error { return retry(func() error { return unix.Unlinkat(at, name, 0) }) })
-		if err == nil || errors.Is(err, unix.ENOENT) {
-			return nil
-		}
-		if !isDirError(err) {
-			return err
-		}
-		var above, st unix.Stat_t
-		if err := statAt(at, name, &st); err != nil || fileType(&st) != unix.S_IFDIR {
-			if err == nil || errors.Is(err, unix.ENOENT) {
-				return errors.Join(err, unix.EPERM) // EPERM was meant for the file
-			}
-			return err
-		}
-		if err := statHandle(at, &above); err != nil {
-			return err
-		}
-		if device(&above) != device(&st) {
-			return fmt.Errorf("%q: %w (%w)", name, errMount, drivers.ErrAccess)
-		}
-		if err := t.emptyAt(ctx, at, name); err != nil {
-			return err
-		}
-		err = t.inDir(at, func() error {
-			return retry(func() error { return unix.Unlinkat(at, name, unix.AT_REMOVEDIR) })
-		})
-		switch {
-		case err == nil, errors.Is(err, unix.ENOENT):
-			return nil
-		case errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST), errors.Is(err, unix.ENOTDIR):
-			continue // another process put something there
-		default:
-			return err
-		}
-	}
-	return fmt.Errorf("%q: another process keeps changing it", name)
-}
-
-// emptyAt removes what is in a directory.
-func (t *Target) emptyAt(ctx context.Context, at int, name string) error {
-	fd, err := openAt(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if errors.Is(err, unix.EACCES) {
-		// One of ours that may not be listed.
-		var st unix.Stat_t
-		if statAt(at, name, &st) == nil && st.Uid == t.rights().uid && fileType(&st) == unix.S_IFDIR &&
-			chmodAt(at, name, permissions(&st)|0o700) == nil {
-			fd, err = openAt(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-		}
-	}
-	if errors.Is(err, unix.ENOENT) || isNoDir(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer closeHandle(fd)
-	return listDir(ctx, fd, func(name string) error { return t.removeAt(ctx, fd, name) })
 }

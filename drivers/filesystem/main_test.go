@@ -123,6 +123,14 @@ func copyTo(ctx context.Context, from *Tree, target *Target, rules drivers.Targe
 		if e.Err != nil {
 			return e.Err
 		}
+		meta, err := json.Marshal(e.Meta) // as an archive keeps it
+		if err != nil {
+			return err
+		}
+		e.Meta = drivers.Meta{}
+		if err := json.Unmarshal(meta, &e.Meta); err != nil {
+			return err
+		}
 		entries = append(entries, e)
 		var content drivers.ContentReader
 		if e.Type == drivers.TypeFile {

@@ -170,19 +170,20 @@ func (t *Target) setMode(m metaTarget, entry drivers.Entry, owned bool) error {
 // xattrChanges returns what is to be set, and as nil what is to be removed: a new file inherits ACLs from its directory.
 func (t *Target) xattrChanges(m metaTarget, entry drivers.Entry, l limits) (map[string][]byte, error) {
 	x := m.xattrs()
+	wanted := rawXattrs(entry.Meta.Xattrs)
 	var names []string
 	// A link has none that it could have inherited.
-	if entry.Type != drivers.TypeSymlink || len(entry.Meta.Xattrs) > 0 {
+	if entry.Type != drivers.TypeSymlink || len(wanted) > 0 {
 		var err error
 		if names, err = x.list(); err != nil && !isRefusal(err) {
 			return nil, err
 		}
 	}
-	if len(names) == 0 && len(entry.Meta.Xattrs) == 0 {
+	if len(names) == 0 && len(wanted) == 0 {
 		return nil, nil
 	}
 	changes := make(map[string][]byte)
-	for name, value := range entry.Meta.Xattrs {
+	for name, value := range wanted {
 		if !xattrHeld(name, entry.Type, t.rights(), l) {
 			t.warn(warnXattr)
 			continue
@@ -195,7 +196,7 @@ func (t *Target) xattrChanges(m metaTarget, entry drivers.Entry, l limits) (map[
 		changes[name] = append([]byte{}, value...)
 	}
 	for _, name := range names {
-		if _, ok := entry.Meta.Xattrs[name]; !ok && xattrHeld(name, entry.Type, t.rights(), l) {
+		if _, ok := wanted[name]; !ok && xattrHeld(name, entry.Type, t.rights(), l) {
 			changes[name] = nil
 		}
 	}
@@ -228,7 +229,7 @@ func (t *Target) setXattrs(m metaTarget, st *unix.Stat_t, changes map[string][]b
 			continue
 		}
 		if err := t.refusable(warnXattr, err); err != nil {
-			return wrap("set attribute "+name+" of", path, err)
+			return wrap("set attribute "+strconv.Quote(name)+" of", path, err)
 		}
 	}
 	return nil

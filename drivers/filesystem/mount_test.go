@@ -53,11 +53,11 @@ func TestOneFileSystem(t *testing.T) {
 	tree := open(t, place, nil)
 	for _, path := range []string{"mnt", "here"} {
 		err := tree.target.Remove(t.Context(), path)
-		if path == "mnt" && (!errors.Is(err, errMount) || !errors.Is(err, drivers.ErrAccess)) || path == "here" && err != nil {
+		if path == "mnt" && (!isMountError(err)) || path == "here" && err != nil {
 			t.Errorf("remove %s: %v", path, err)
 		}
 	}
-	if err := putFile(t, tree.target, mirror, "mnt", "x"); !errors.Is(err, errMount) {
+	if err := putFile(t, tree.target, mirror, "mnt", "x"); !isMountError(err) {
 		t.Errorf("put a file over a mount: %v", err)
 	}
 	must(t, putFile(t, tree.target, mirror, "mnt/new", "x"))
@@ -67,6 +67,62 @@ func TestOneFileSystem(t *testing.T) {
 	}
 	if diff := len(names(t, filepath.Join(place, "mnt"))); diff != 2 {
 		t.Errorf("%d entries in the mount", diff)
+	}
+}
+
+// isMountError tells a refusal that says why, and what to do.
+func isMountError(err error) bool {
+	var hint interface{ Hint() string }
+	return err != nil && strings.Contains(err.Error(), "is a mount point") && !strings.Contains(err.Error(), "denied") &&
+		errors.Is(err, drivers.ErrAccess) && errors.As(err, &hint) && strings.Contains(hint.Hint(), "one_file_system")
+}
+
+// TestRemoveMounts: what is mounted below something extra is neither emptied nor in the way, if it is left out.
+func TestRemoveMounts(t *testing.T) {
+	t.Parallel()
+	place, elsewhere := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(elsewhere, "kept"), "x")
+	mount(t, filepath.Join(place, "extra/mnt"), "")
+	write(t, filepath.Join(place, "extra/mnt/kept"), "x")
+	write(t, filepath.Join(place, "bound/file"), "x")
+	must(t, os.Mkdir(filepath.Join(place, "bound/mnt"), 0o755))
+	must(t, unix.Mount(elsewhere, filepath.Join(place, "bound/mnt"), "", unix.MS_BIND, ""))
+	t.Cleanup(func() { must(t, unix.Unmount(filepath.Join(place, "bound/mnt"), unix.MNT_DETACH)) })
+	write(t, filepath.Join(place, "single/file"), "x")
+	must(t, unix.Mount(filepath.Join(elsewhere, "kept"), filepath.Join(place, "single/file"), "", unix.MS_BIND, ""))
+	t.Cleanup(func() { must(t, unix.Unmount(filepath.Join(place, "single/file"), unix.MNT_DETACH)) })
+
+	tree := open(t, place, nil)
+	for path, at := range map[string]string{"extra": "extra/mnt", "bound": "bound/mnt", "single": "single/file"} {
+		if err := tree.target.Remove(t.Context(), path); !isMountError(err) || !strings.Contains(err.Error(), at) {
+			t.Errorf("remove %s: %v", path, err)
+		}
+		if path == "single" {
+			continue
+		}
+		if err := putFile(t, tree.target, mirror, path, "x"); !isMountError(err) || !strings.Contains(err.Error(), at) {
+			t.Errorf("put a file over %s: %v", path, err)
+		}
+	}
+	left := open(t, place, map[string]any{"one_file_system": true})
+	write(t, filepath.Join(place, "extra/file"), "x")
+	for _, path := range []string{"extra", "extra/mnt/kept"} {
+		must(t, left.target.Remove(t.Context(), path))
+		if n := left.target.Warnings()[warnKept]; n != 1 {
+			t.Errorf("remove %s: %d kept entries", path, n)
+		}
+	}
+	err := putFile(t, left.target, mirror, "extra", "x")
+	if !errors.Is(err, drivers.ErrNotEmpty) || !strings.Contains(err.Error(), "extra/mnt") {
+		t.Errorf("put a file over a mount that is left out: %v", err)
+	}
+	if got := names(t, filepath.Join(place, "extra")); len(got) != 1 {
+		t.Errorf("extra holds %q", got)
+	}
+	for _, dir := range []string{filepath.Join(place, "extra/mnt"), elsewhere} {
+		if got := names(t, dir); len(got) != 1 {
+			t.Errorf("%s holds %q", dir, got)
+		}
 	}
 }
 
@@ -106,6 +162,11 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	tree := open(t, dir, nil)
 	if err := tree.target.Prepare(t.Context(), careful); !errors.Is(err, drivers.ErrAccess) {
 		t.Errorf("prepare: %v", err)
+	}
+	for _, path := range []string{dir, filepath.Join(dir, "new", "er")} {
+		if err := open(t, path, nil).target.Check(t.Context(), careful); !errors.Is(err, drivers.ErrAccess) {
+			t.Errorf("check %s: %v", path, err)
+		}
 	}
 	if err := putFile(t, tree.target, overwrite, "file", "y"); !errors.Is(err, drivers.ErrAccess) {
 		t.Errorf("put: %v", err)

@@ -38,22 +38,45 @@ func (p *put) publish(ctx context.Context, temporary string) (bool, error) {
 	return false, fmt.Errorf("publish %q: another process keeps changing it", path)
 }
 
-// clearDirectory removes the directory that is in the place of a file: with all that is in it only in a mirror.
+// clearDirectory removes the directory that is in the place of something else: with all that is in it only in a mirror, and
+// then only if the options leave out nothing of that.
 func (p *put) clearDirectory(ctx context.Context) error {
-	if p.target.Mirror {
-		return wrap("replace", p.entry.Path, p.removeAt(ctx, p.dir, p.name))
-	}
+	path := p.entry.Path
 	err := p.inDir(p.dir, func() error {
 		return retry(func() error { return unix.Unlinkat(p.dir, p.name, unix.AT_REMOVEDIR) })
 	})
 	switch {
 	case err == nil, errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		return nil
-	case errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST):
-		return fmt.Errorf("put %q: a directory that is not empty is there already: %w", p.entry.Path, drivers.ErrNotEmpty)
-	default:
-		return wrap("replace", p.entry.Path, err)
+	case errors.Is(err, unix.EBUSY):
+		return wrap("replace", path, &mountError{path})
+	case !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST):
+		return wrap("replace", path, err)
+	case !p.target.Mirror:
+		return drivers.WithHint(fmt.Errorf("put %q: a directory that is not empty is there already: %w", path, drivers.ErrNotEmpty),
+			hintMirror)
 	}
+	r, err := p.removal()
+	if err != nil {
+		return wrap("replace", path, err)
+	}
+	// Looked for before anything is removed: what is refused stays whole.
+	hidden, err := r.findHidden(ctx, p.dir, p.name, path)
+	if err != nil {
+		return wrap("replace", path, err)
+	}
+	if hidden == "" {
+		kept, err := r.remove(ctx, p.dir, p.name, path)
+		if err != nil {
+			return wrap("replace", path, err)
+		}
+		if !kept {
+			return nil
+		}
+		hidden = path
+	}
+	return drivers.WithHint(fmt.Errorf("put %q: a directory is there that holds %q, which the node's options leave out: %w",
+		path, hidden, drivers.ErrNotEmpty), "remove it, or change the node's options (exclude, one_file_system, cachedir_tag)")
 }
 
 // renameFree renames the temporary file if the name is free, else EEXIST. Where the file system has no such rename, a

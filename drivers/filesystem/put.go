@@ -14,8 +14,8 @@ import (
 )
 
 // Put implements [drivers.TreeTarget]. What is already there and equal, content included, is left as it is. A file takes
-// the place of a directory only if that is empty, unless target.Mirror says to remove what is below. Files with several
-// names are written once for each; Settle joins them. Sockets, and what the process may not make, are counted and left out.
+// the place of a directory only if that is empty, unless target.Mirror says to remove what is below; what the options leave
+// out is never removed with it. What has several names is written once for each; Settle joins them. Sockets, and what the process may not make, are counted and left out.
 func (t *Target) Put(ctx context.Context, target drivers.Target, attempt drivers.Attempt, entry drivers.Entry,
 	content drivers.ContentReader,
 ) error {
@@ -147,7 +147,8 @@ func (p *put) directory() error {
 func (p *put) clearDirWay() error {
 	err := p.clearWay(p.dir, p.target, p.entry.Path, p.name)
 	if errors.Is(err, drivers.ErrUnsafePath) {
-		return fmt.Errorf("make directory %q: a symbolic link is in its place: %w", p.entry.Path, drivers.ErrNotEmpty)
+		return drivers.WithHint(fmt.Errorf("make directory %q: a symbolic link is in its place: %w",
+			p.entry.Path, drivers.ErrNotEmpty), hintReplace)
 	}
 	return err
 }
@@ -198,9 +199,19 @@ func (p *put) free() error {
 	return nil
 }
 
+// What the user can do about a refusal to replace.
+const (
+	hintReplace = "replace what differs with --overwrite, or make the target the dump's image with --mirror"
+	hintMirror  = "remove the directory, or make the target the dump's image with --mirror"
+)
+
 // taken is the refusal to replace.
 func (p *put) taken(kind drivers.EntryType) error {
-	return fmt.Errorf("put %q: a %s is there already: %w", p.entry.Path, kind, drivers.ErrNotEmpty)
+	hint := hintReplace
+	if kind == drivers.TypeDir {
+		hint = hintMirror
+	}
+	return drivers.WithHint(fmt.Errorf("put %q: a %s is there already: %w", p.entry.Path, kind, drivers.ErrNotEmpty), hint)
 }
 
 // temporary calls create with new temporary names until one is free. Another process may have used the same token: nothing

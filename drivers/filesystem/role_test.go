@@ -320,8 +320,33 @@ func roleDenied(ctx context.Context, dir string) error {
 		if err != nil {
 			return err
 		}
+		if err := tree.target.Check(ctx, mirror); !errors.Is(err, drivers.ErrAccess) {
+			return fmt.Errorf("check %q: %w", path, err)
+		}
 		if err := tree.target.Prepare(ctx, mirror); !errors.Is(err, drivers.ErrAccess) {
 			return fmt.Errorf("prepare %q: %w", path, err)
+		}
+	}
+	// One's own without the right to write, as an earlier restore may have left it, will do; making a name in it will not.
+	own := filepath.Join(dir, "own")
+	if err := os.Mkdir(own, 0o555); err != nil {
+		return err
+	}
+	for path, class := range map[string]error{own: nil, filepath.Join(own, "new"): drivers.ErrAccess} {
+		tree, err := openPlain(path)
+		if err != nil {
+			return err
+		}
+		if err := tree.target.Check(ctx, careful); !errors.Is(err, class) {
+			return fmt.Errorf("check %q: %w", path, err)
+		}
+		if class == nil {
+			if err := tree.target.Prepare(ctx, careful); err != nil {
+				return err
+			}
+		}
+		if err := tree.Close(); err != nil {
+			return err
 		}
 	}
 	tree, err := openPlain(dir)

@@ -1,6 +1,7 @@
 package filesystem
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,7 @@ import (
 
 // settling is what Settle remembers from entry to entry.
 type settling struct {
-	// links are the first names of files with several, by Meta.Link. It grows with the number of such files.
+	// links are the first names of what has several, by Meta.Link. It grows with the number of such files.
 	links map[string]string
 	// open are the directories on the way to the last entry, from the root down: what must be done once for each was done.
 	open []settlingDir
@@ -26,7 +27,7 @@ type settlingDir struct {
 }
 
 // Settle implements [drivers.TreeTarget]. It also removes what killed attempts left in the directory that the entry lies
-// in, which nobody writes to any more. Files with several names are remembered by their first; a name is joined to it only
+// in, which nobody writes to any more. What has several names is remembered by its first; a name is joined to it only
 // if both are as their entries say.
 func (t *Target) Settle(ctx context.Context, target drivers.Target, attempt drivers.Attempt, entry drivers.Entry) error {
 	if err := ctx.Err(); err != nil {
@@ -55,7 +56,7 @@ func (t *Target) Settle(ctx context.Context, target drivers.Target, attempt driv
 	switch {
 	case entry.Type == drivers.TypeDir:
 		return t.settleDir(ctx, dir, name, entry)
-	case entry.Type == drivers.TypeFile && entry.Meta.Link != "":
+	case entry.Meta.Link != "":
 		p := put{Target: t, target: target, token: attempt.Token, entry: entry, dir: dir, name: name}
 		return p.join(root)
 	default:
@@ -227,7 +228,7 @@ func (p *put) join(root int) error {
 	if err != nil {
 		return wrap("look at", p.entry.Path, err)
 	}
-	if !p.asPut(&here) {
+	if !p.asPut(p.dir, p.name, &here) {
 		p.warn(warnLink)
 		return nil
 	}
@@ -246,7 +247,7 @@ func (p *put) join(root int) error {
 	}
 	defer closeHandle(firstDir)
 	var first unix.Stat_t
-	if err := statAt(firstDir, firstName, &first); err != nil || !p.asPut(&first) {
+	if err := statAt(firstDir, firstName, &first); err != nil || !p.asPut(firstDir, firstName, &first) {
 		p.warn(warnLink)
 		return nil // as above, or it was changed since
 	}
@@ -273,11 +274,24 @@ func (p *put) join(root int) error {
 	return nil
 }
 
-// asPut tells whether a file looks like what was put for the entry: joining the names of different files would lose one.
-func (p *put) asPut(st *unix.Stat_t) bool {
-	unit := p.heldLimits().unit
-	return fileType(st) == unix.S_IFREG && st.Size == p.entry.Size && (p.entry.Meta.ModTime == nil ||
-		p.entry.Meta.ModTime.Truncate(unit).Equal(timeOf(st.Mtim).Truncate(unit)))
+// asPut tells whether a name looks like what was put for the entry: joining the names of different files would lose one.
+func (p *put) asPut(at int, name string, st *unix.Stat_t) bool {
+	unit, want := p.heldLimits().unit, p.entry.Meta
+	if entryType(st) != p.entry.Type ||
+		want.ModTime != nil && !want.ModTime.Truncate(unit).Equal(timeOf(st.Mtim).Truncate(unit)) {
+		return false
+	}
+	switch p.entry.Type {
+	case drivers.TypeFile:
+		return st.Size == p.entry.Size
+	case drivers.TypeSymlink:
+		target, err := readLink(at, name, st.Size)
+		return err == nil && bytes.Equal(target, want.Target)
+	case drivers.TypeDevice:
+		return deviceText(st) == want.Device
+	default:
+		return true
+	}
 }
 
 // sweep removes the temporary files of an open directory.
@@ -290,7 +304,7 @@ func (t *Target) sweep(ctx context.Context, fd int) error {
 		return nil
 	})
 	for _, name := range found {
-		if err := t.removeAt(ctx, fd, name); err != nil {
+		if err := t.discardAt(ctx, fd, name, name); err != nil {
 			return err
 		}
 	}

@@ -72,9 +72,6 @@ func (t *Tree) entryAt(at int, name, path string, st *unix.Stat_t, handle int) (
 		if !isRacy(st, time.Now()) {
 			e.Version = version(st)
 		}
-		if st.Nlink > 1 {
-			e.Meta.Link = fmt.Sprintf("%d:%d", device(st), st.Ino)
-		}
 	case drivers.TypeSymlink:
 		target, err := readLink(at, name, st.Size)
 		if err != nil {
@@ -84,6 +81,9 @@ func (t *Tree) entryAt(at int, name, path string, st *unix.Stat_t, handle int) (
 	case drivers.TypeDevice:
 		e.Meta.Device = deviceText(st)
 	default:
+	}
+	if st.Nlink > 1 && e.Type != drivers.TypeDir {
+		e.Meta.Link = fmt.Sprintf("%d:%d", device(st), st.Ino)
 	}
 	xattrs, err := listXattrs(at, name, handle, e.Type)
 	if err != nil {

@@ -21,7 +21,7 @@ func (t *Target) sweepTree(ctx context.Context, fd int, path string, known bool)
 			if !known && !isAbandoned(fd, name) {
 				return nil
 			}
-			return wrap("clean up", below, t.removeAt(ctx, fd, name))
+			return wrap("clean up", below, t.discardAt(ctx, fd, name, below))
 		}
 		var st unix.Stat_t
 		if err := statAt(fd, name, &st); err != nil || fileType(&st) != unix.S_IFDIR {

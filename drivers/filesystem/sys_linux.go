@@ -36,7 +36,7 @@ func xattrKept(name string) bool {
 		strings.HasPrefix(name, "system.posix_acl_") || name == "security.capability"
 }
 
-// listXattrs returns the extended attributes that are kept, of an open file or, where handle is -1, of a name.
+// listXattrs returns the extended attributes that are kept, by their keys in [drivers.Meta], of an open file or, where handle is -1, of a name.
 func listXattrs(at int, name string, handle int, kind drivers.EntryType) (map[string][]byte, error) {
 	x := xattrs{fd: handle}
 	if handle < 0 {
@@ -73,7 +73,7 @@ func listXattrs(at int, name string, handle int, kind drivers.EntryType) (map[st
 		if found == nil {
 			found = make(map[string][]byte)
 		}
-		found[name] = value
+		found[xattrKey(name)] = value
 	}
 	return found, nil
 }
@@ -191,6 +191,15 @@ func makeNode(at int, name string, kind uint32, rdev uint64) error {
 // renameNew renames only if the new name is free.
 func renameNew(at int, from, to string) error {
 	return retry(func() error { return unix.Renameat2(at, from, at, to, unix.RENAME_NOREPLACE) })
+}
+
+// isMountPoint tells whether something is mounted on a directory, of the same file system too (a bind mount).
+func isMountPoint(at int, name string) bool {
+	var st unix.Statx_t
+	err := retry(func() error {
+		return unix.Statx(at, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, 0, &st)
+	})
+	return err == nil && st.Attributes&st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 // known since Linux 5.8
 }
 
 // syncFileSystem makes all of the file system durable that holds an open directory.

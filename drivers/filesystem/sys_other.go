@@ -50,6 +50,9 @@ func makeNode(int, string, uint32, uint64) error { return unix.EPERM }
 
 func renameNew(int, string, string) error { return unix.ENOSYS }
 
+// isMountPoint cannot tell more than device numbers do.
+func isMountPoint(int, string) bool { return false }
+
 func syncFileSystem(int) error { return unix.Sync() }
 
 type rights struct {

@@ -59,6 +59,7 @@ const (
 	warnFIFO   = "fifo not created"
 	warnSocket = "socket not created"
 	warnLink   = "hard link not joined"
+	warnKept   = "excluded entry kept"
 )
 
 // Modes of directories until they are settled.
@@ -257,13 +258,14 @@ func inRanges(ranges []idRange, id uint32) bool {
 
 func (t *Target) sameXattrs(want, have drivers.Entry, l limits) bool {
 	r := t.rights()
-	for name, value := range want.Meta.Xattrs {
-		if other, ok := have.Meta.Xattrs[name]; xattrHeld(name, want.Type, r, l) && (!ok || !bytes.Equal(value, other)) {
+	wanted, held := rawXattrs(want.Meta.Xattrs), rawXattrs(have.Meta.Xattrs)
+	for name, value := range wanted {
+		if other, ok := held[name]; xattrHeld(name, want.Type, r, l) && (!ok || !bytes.Equal(value, other)) {
 			return false
 		}
 	}
-	for name := range have.Meta.Xattrs {
-		if _, ok := want.Meta.Xattrs[name]; !ok && xattrHeld(name, want.Type, r, l) {
+	for name := range held {
+		if _, ok := wanted[name]; !ok && xattrHeld(name, want.Type, r, l) {
 			return false
 		}
 	}

@@ -93,14 +93,18 @@ func TestCopyEverything(t *testing.T) {
 	must(t, os.Link(at("linked/a"), at("linked/b")))
 	must(t, os.Link(at("linked/a"), at("zz")))
 	must(t, os.Symlink("dangling", at("link")))
+	must(t, os.Link(at("link"), at("linked/link"))) // two names of one link
 	must(t, os.Symlink("/etc", at("dirlink")))
 	must(t, unix.Mkfifo(at("fifo"), 0o642))
 	must(t, unix.Chmod(at("fifo"), 0o642))
+	must(t, os.Link(at("fifo"), at("linked/fifo")))
 	write(t, at("dir/sub/x"), "x")
 	wantWarnings := map[string]int64{}
 	if hasXattrs(t, place) {
 		must(t, unix.Setxattr(at("file"), "user.salvor.test", []byte("value\x00\xff"), 0))
 		must(t, unix.Setxattr(at("file"), "user.empty", nil, 0))
+		must(t, unix.Setxattr(at("file"), "user.\xff\xfe", []byte("a name of any bytes"), 0))
+		must(t, unix.Setxattr(at("file"), "user.\xff\xfd", []byte("another"), 0))
 		must(t, unix.Setxattr(at("dir"), "user.dir", bytes.Repeat([]byte("long"), 500), 0))
 		must(t, unix.Setxattr(at("none/allowed"), "user.readonly", []byte("x"), 0))
 		must(t, unix.Setxattr(at("dir"), "system.posix_acl_default", acl(7, 5, 0), 0))
@@ -108,6 +112,7 @@ func TestCopyEverything(t *testing.T) {
 	}
 	if root {
 		must(t, unix.Mknod(at("null"), unix.S_IFCHR|0o640, int(unix.Mkdev(1, 3))))
+		must(t, os.Link(at("null"), at("linked/null")))
 		must(t, unix.Mknod(at("block"), unix.S_IFBLK|0o600, int(unix.Mkdev(300, 70000))))
 		must(t, os.Lchown(at("link"), 1234, 4321))
 		must(t, os.Lchown(at("dir"), 99999, 88888))
@@ -145,8 +150,14 @@ func TestCopyEverything(t *testing.T) {
 			t.Errorf("%q is not the same", path)
 		}
 	}
-	if a, b := one(t, to, "linked/a").Meta.Link, one(t, to, "zz").Meta.Link; a == "" || a != b {
-		t.Errorf("names were not joined: %q, %q", a, b)
+	pairs := map[string]string{"linked/a": "zz", "linked/link": "link", "linked/fifo": "fifo"}
+	if root {
+		pairs["linked/null"] = "null"
+	}
+	for first, second := range pairs {
+		if a, b := one(t, to, first).Meta.Link, one(t, to, second).Meta.Link; a == "" || a != b {
+			t.Errorf("%s and %s were not joined: %q, %q", first, second, a, b)
+		}
 	}
 	// Over itself, as after a crash at the end, and as an overwrite.
 	for _, rules := range []drivers.Target{careful, overwrite, mirror} {
@@ -362,6 +373,26 @@ func TestHardLinkGuard(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]int64{warnLink: 1}, tree.target.Warnings()); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+	// Links of another text, and FIFOs where links were, are not joined either.
+	mtime := time.Unix(1_000_000_000, 0)
+	link := func(path, text string) drivers.Entry {
+		return drivers.Entry{
+			Path: path, Type: drivers.TypeSymlink,
+			Meta: drivers.Meta{ModTime: &mtime, Link: "1:3", Target: []byte(text)},
+		}
+	}
+	for path, text := range map[string]string{"l1": "x", "l2": "x", "l3": "other"} {
+		must(t, tree.target.Put(t.Context(), careful, attempt, link(path, text), nil))
+	}
+	for _, path := range []string{"l3", "l2", "l1"} {
+		must(t, tree.target.Settle(t.Context(), careful, attempt, link(path, "x")))
+	}
+	if diff := cmp.Diff(map[string]int64{warnLink: 1}, tree.target.Warnings()); diff != "" {
+		t.Errorf("warnings for links (-want +got):\n%s", diff)
+	}
+	if e := one(t, tree, "l3"); string(e.Meta.Target) != "other" || e.Meta.Link != "" {
+		t.Errorf("l3: %+v", e)
 	}
 	a, b, c := one(t, tree, "a"), one(t, tree, "b"), one(t, tree, "c")
 	if a.Meta.Link == "" || a.Meta.Link != b.Meta.Link || c.Meta.Link != "" {

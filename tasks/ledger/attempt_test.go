@@ -44,7 +44,7 @@ func TestRepliesAreLost(t *testing.T) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
 		rng := rand.New(rand.NewPCG(seed, 0))
-		hook := &flaky{lose: func() (bool, bool) { return rng.IntN(4) == 0, rng.IntN(3) == 0 }}
+		hook := &flaky{lose: func() (bool, bool) { return rng.IntN(8) == 0, rng.IntN(5) == 0 }}
 		o := options(rdb)
 		o.MaxRetries = -1
 		broken := client(t, o)

@@ -75,6 +75,37 @@ func TestCreateGoesOnAfterACrash(t *testing.T) {
 	})
 }
 
+// TestSlowSecondCreator: while it stores the plan another completes it, and work begins.
+func TestSlowSecondCreator(t *testing.T) {
+	servers(t, func(t *testing.T, rdb *redis.Client) {
+		f := newFixture(t, rdb, ledger.Options{})
+		p := plan("r1", step("a", nil))
+		p.Steps[0].Tasks = someTasks("a", 300)
+		f.create(plan("r0", step("a", nil, "a1"))) // so that the server knows the scripts
+		var ready []ledger.Emission
+		calls := 0
+		slow := client(t, options(rdb))
+		slow.AddHook(&flaky{lose: func() (bool, bool) {
+			if calls++; calls == 2 {
+				ready = f.create(p)
+			}
+			return false, false
+		}})
+		late, err := ledger.New(slow, f.Options()).Create(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantNames(t, late)
+		if calls < 2 || len(ready) != 256 {
+			t.Fatalf("after %d calls %d attempts are ready", calls, len(ready))
+		}
+		f.runAll(ready)
+		if s := f.state("r1"); s.State != ledger.StateDone || s.TasksDone != 300 {
+			t.Errorf("state is %+v", s)
+		}
+	})
+}
+
 func TestCreatingRunIsCancelled(t *testing.T) {
 	servers(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFixture(t, rdb, ledger.Options{})

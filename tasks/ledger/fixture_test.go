@@ -216,9 +216,10 @@ func (f *fixture) is(run string, want ledger.State) {
 	}
 }
 
-func (f *fixture) step(run, id string) ledger.StepState {
+// step returns a step of run r1.
+func (f *fixture) step(id string) ledger.StepState {
 	f.t.Helper()
-	steps, err := f.Steps(f.t.Context(), run)
+	steps, err := f.Steps(f.t.Context(), "r1")
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -232,7 +233,7 @@ func (f *fixture) step(run, id string) ledger.StepState {
 // stepIs holds a step of run r1 against the state it should be in.
 func (f *fixture) stepIs(id, want string) {
 	f.t.Helper()
-	if got := f.step("r1", id).State; got != want {
+	if got := f.step(id).State; got != want {
 		f.t.Fatalf("step %s is %s, want %s", id, got, want)
 	}
 }

@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
@@ -21,7 +22,9 @@ func dumpPlan(run string) tasks.Plan {
 func TestHolderIsReleasedWhenItsPartsAreDone(t *testing.T) {
 	servers(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFixture(t, rdb, ledger.Options{})
-		h := f.claim(f.create(dumpPlan("r1"))[0])
+		p := dumpPlan("r1")
+		p.Steps = append(p.Steps, step("x", needs("part"), "x1")) // needs the parts only, which count from the holder's end on
+		h := f.claim(f.create(p)[0])
 		held := func() {
 			t.Helper()
 			if f.beat(h).Release {
@@ -36,8 +39,7 @@ func TestHolderIsReleasedWhenItsPartsAreDone(t *testing.T) {
 		wantNames(t, parts, "p00000", "p00001")
 		wantNames(t, f.finish(f.claim(parts[0])))
 		held()
-		p := f.claim(parts[1])
-		wantNames(t, f.finish(p))
+		wantNames(t, f.finish(f.claim(parts[1])))
 		held() // not closed yet
 		wantNames(t, f.grow(h, ledger.Growth{Step: "part", Close: true}))
 		f.stepIs("part", "done")
@@ -46,7 +48,7 @@ func TestHolderIsReleasedWhenItsPartsAreDone(t *testing.T) {
 			t.Fatal("not released")
 		}
 		next := f.finish(h)
-		wantNames(t, next, "s")
+		wantNames(t, next, "x1", "s")
 		f.finish(h) // said again
 		f.runAll(next)
 		f.is("r1", ledger.StateDone)
@@ -82,7 +84,7 @@ func TestLostViewOpensOneEpoch(t *testing.T) {
 		if s := f.state("r1"); s.Epochs != 1 || s.Tasks != 2 || s.TasksDone != 0 || s.Weight != 0 || s.Entries != 0 || s.Bytes != 0 {
 			t.Errorf("state is %+v", s)
 		}
-		if s := f.step("r1", "part"); s.Epoch != 2 || s.Closed || s.Tasks != 0 || s.State != "open" {
+		if s := f.step("part"); s.Epoch != 2 || s.Closed || s.Tasks != 0 || s.State != "open" {
 			t.Errorf("step is %+v", s)
 		}
 		if r := f.results("part"); len(r) != 0 {
@@ -180,6 +182,54 @@ func TestHolderFails(t *testing.T) {
 	}
 }
 
+// TestWorkerDiesWithItsHolderAndParts: one sweep finds all of them dead, and each but once.
+func TestWorkerDiesWithItsHolderAndParts(t *testing.T) {
+	servers(t, func(t *testing.T, rdb *redis.Client) {
+		f := newFixture(t, rdb, ledger.Options{})
+		h := f.claim(f.create(dumpPlan("r1"))[0])
+		for _, e := range f.grow(h, ledger.Growth{Step: "part", Tasks: someTasks("p", 3), Close: true}) {
+			f.claim(e)
+			f.lapse("r1", e.Task)
+		}
+		f.lapse("r1", "h")
+		ready := f.sweep()
+		wantNames(t, ready, "h")
+		if s := f.state("r1"); s.Deaths != 1 || s.Epochs != 1 || s.Live != 0 {
+			t.Errorf("state is %+v", s)
+		}
+		h = f.claim(ready[0])
+		f.grow(h, ledger.Growth{Step: "part", Close: true})
+		f.runAll(f.finish(h))
+		f.is("r1", ledger.StateDone)
+		f.forget("r1")
+	})
+}
+
+// TestLossInAFailingStep: a holder whose own step is failing gets no other attempt.
+func TestLossInAFailingStep(t *testing.T) {
+	servers(t, func(t *testing.T, rdb *redis.Client) {
+		f := newFixture(t, rdb, ledger.Options{Backoff: func(int) time.Duration { return 0 }})
+		p := dumpPlan("r1")
+		p.OnError = tasks.OnErrorContinue
+		p.Steps[0].Tasks = append(p.Steps[0].Tasks, tasks.Task{ID: "x"})
+		ready := f.create(p)
+		h := f.claim(ready[0])
+		parts := f.grow(h, ledger.Growth{Step: "part", Tasks: someTasks("p", 1), Close: true})
+		f.fail(f.claim(ready[1]), tasks.Permanent)
+		f.stepIs("freeze", "failing")
+		wantNames(t, f.fail(f.claim(parts[0]), tasks.LostView))
+		f.due("r1")
+		wantNames(t, f.sweep())
+		if !f.beat(h).Cancel {
+			t.Error("the holder is not told")
+		}
+		f.fail(h, tasks.HandBack)
+		f.is("r1", ledger.StatePartial)
+		f.stepIs("part", "unreachable")
+		f.forget("r1")
+	})
+}
+
 // TestLastEpochIsLostByAPart: the report of a part uses the last view up while the holder still runs.
 func TestLastEpochIsLostByAPart(t *testing.T) {
 	servers(t, func(t *testing.T, rdb *redis.Client) {
@@ -234,6 +284,14 @@ func TestFrozenTogether(t *testing.T) {
 			t.Error("the holder must go on for the other node")
 		}
 		wantNames(t, f.grow(h, ledger.Growth{Step: "part:b", Tasks: someTasks("b", 3)})) // dropped
+		f.fail(f.claim(pa[0]), tasks.LostView)
+		f.due("r1")
+		h = f.claim(f.sweep()[0])
+		if b := f.step("part:b"); b.State != "failed" || b.Epoch != 2 || h.Epoch != 3 {
+			t.Errorf("in epoch %d the failed step is %+v", h.Epoch, b)
+		}
+		pa = f.grow(h, ledger.Growth{Step: "part:a", Tasks: someTasks("a", 1), Close: true})
+		wantNames(t, f.grow(h, ledger.Growth{Step: "part:b", Tasks: someTasks("b", 1), Close: true}))
 		f.finish(f.claim(pa[0]))
 		if !f.beat(h).Release {
 			t.Error("not released")
@@ -276,7 +334,7 @@ func TestGrowerWithoutHolder(t *testing.T) {
 		wantNames(t, more, "l00002")
 		next := f.finish(g2) // closes the step
 		wantNames(t, next)
-		if s := f.step("r1", "load"); !s.Closed || s.Outstanding != 1 {
+		if s := f.step("load"); !s.Closed || s.Outstanding != 1 {
 			t.Errorf("step is %+v", s)
 		}
 		f.runAll(f.finish(f.claim(more[0])))
@@ -317,7 +375,7 @@ func TestGrowByMany(t *testing.T) {
 		if len(ready) != 256 {
 			t.Errorf("%d attempts are out, want the default window's 256", len(ready))
 		}
-		if s := f.step("r1", "part"); s.Tasks != 1003 || !s.Closed || s.Live != 256 || s.Weight != 1003 {
+		if s := f.step("part"); s.Tasks != 1003 || !s.Closed || s.Live != 256 || s.Weight != 1003 {
 			t.Errorf("step is %+v", s)
 		}
 		next := f.finish(f.claim(ready[0]))

@@ -151,6 +151,7 @@ func drawPlan(rt *rapid.T, run string) tasks.Plan {
 				d.Grower, d.Holder = id("holder"), id("holder")
 				seal.Needs = append(seal.Needs, d.ID)
 				p.Steps = append(p.Steps, d)
+				last = append(last, d.ID) // what needs only the parts needs their holder's clean end all the same
 			}
 			p.Steps = append(p.Steps, seal)
 		}

@@ -50,6 +50,20 @@ func TestSweepIsShared(t *testing.T) {
 	})
 }
 
+func TestBeatKeepsTheLease(t *testing.T) {
+	servers(t, func(t *testing.T, rdb *redis.Client) {
+		f := newFixture(t, rdb, ledger.Options{})
+		ready := f.create(plan("r1", step("a", nil, "a1", "a2")))
+		c := f.claim(ready[0])
+		f.claim(ready[1])
+		f.lapse("r1", "a1")
+		f.lapse("r1", "a2")
+		f.beat(c)
+		wantNames(t, f.sweep(), "a2")
+		f.finish(c)
+	})
+}
+
 // TestSweepAfterRedisWasAway: nobody could beat, so nobody is dead.
 func TestSweepAfterRedisWasAway(t *testing.T) {
 	servers(t, func(t *testing.T, rdb *redis.Client) {

@@ -83,6 +83,89 @@ func TestWindowIsSharedByRuns(t *testing.T) {
 	})
 }
 
+// TestWindowOpensWhenANarrowerRunLeaves: at once, not with the next task.
+func TestWindowOpensWhenANarrowerRunLeaves(t *testing.T) {
+	servers(t, func(t *testing.T, rdb *redis.Client) {
+		f := newFixture(t, rdb, ledger.Options{})
+		g1, g2 := f.claim(f.create(loadPlan("r1"))[0]), f.claim(f.create(loadPlan("r2"))[0])
+		one := f.grow(g1, ledger.Growth{Step: "load", Tasks: someTasks("x", 6), Close: true, Window: ledger.Window{ID: "src", Limit: 3}})
+		heavy := []tasks.Task{{ID: "y", Weight: 100}}
+		wantNames(t, f.grow(g2, ledger.Growth{Step: "load", Tasks: heavy, Close: true, Window: ledger.Window{ID: "src", Limit: 1}}))
+		wantNames(t, f.finish(f.claim(one[0])))
+		wantNames(t, f.finish(f.claim(one[1])))
+		y := f.finish(f.claim(one[2]))
+		wantNames(t, y, "y")
+		wantNames(t, f.finish(f.claim(y[0])), "x00003", "x00004", "x00005")
+		if err := f.Cancel(t.Context(), "r1", tasks.Failure{}); err != nil {
+			t.Fatal(err)
+		}
+		f.fail(g1, tasks.HandBack)
+		f.finish(g2)
+		if err := f.Forget(t.Context(), "r1"); err != nil {
+			t.Fatal(err)
+		}
+		f.forget("r2")
+	})
+}
+
+// TestGrowersPlaceIsGivenBack when it ends.
+func TestGrowersPlaceIsGivenBack(t *testing.T) {
+	servers(t, func(t *testing.T, rdb *redis.Client) {
+		f := newFixture(t, rdb, ledger.Options{})
+		w := ledger.Window{ID: "src", Limit: 3, HolderCounts: true}
+		g := f.claim(f.create(loadPlan("r1"))[0])
+		wantNames(t, f.grow(g, ledger.Growth{Step: "load", Tasks: someTasks("x", 5), Close: true, Window: w}), "x00000", "x00001")
+		wantNames(t, f.finish(g), "x00002")
+	})
+}
+
+// TestChunksAreMixedByWeight: what is grown later and is heavier comes earlier.
+func TestChunksAreMixedByWeight(t *testing.T) {
+	servers(t, func(t *testing.T, rdb *redis.Client) {
+		f := newFixture(t, rdb, ledger.Options{})
+		g := f.claim(f.create(loadPlan("r1"))[0])
+		w := ledger.Window{ID: "src", Limit: 1}
+		ready := f.grow(g, ledger.Growth{Step: "load", Window: w, Tasks: []tasks.Task{{ID: "a", Weight: 1}, {ID: "b", Weight: 5}, {ID: "c", Weight: 9}}})
+		f.grow(g, ledger.Growth{Step: "load", Tasks: []tasks.Task{{ID: "d", Weight: 3}, {ID: "e", Weight: 7}, {ID: "f", Weight: 5}}, Close: true})
+		f.finish(g)
+		var order []string
+		for len(ready) > 0 {
+			order = append(order, ready[0].Task)
+			ready = f.finish(f.claim(ready[0]))
+		}
+		if diff := cmp.Diff([]string{"c", "e", "b", "f", "d", "a"}, order); diff != "" {
+			t.Errorf("order (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestManyWindowsAreLeft by a run that ends: none of its limits may bind others.
+func TestManyWindowsAreLeft(t *testing.T) {
+	servers(t, func(t *testing.T, rdb *redis.Client) {
+		f := newFixture(t, rdb, ledger.Options{})
+		p := plan("r1", step("prepare", nil, "g"))
+		const n = 120
+		for i := range n {
+			s := step(fmt.Sprintf("load%d", i), nil)
+			s.Grower = "g"
+			p.Steps = append(p.Steps, s)
+		}
+		g := f.claim(f.create(p)[0])
+		for i := range n {
+			f.grow(g, ledger.Growth{Step: fmt.Sprintf("load%d", i), Window: ledger.Window{ID: fmt.Sprint(i), Limit: 1}})
+		}
+		if err := f.Cancel(t.Context(), "r1", tasks.Failure{}); err != nil {
+			t.Fatal(err)
+		}
+		limits, err := rdb.Keys(t.Context(), f.prefix+"wl:*").Result()
+		if err != nil || len(limits) > 0 {
+			t.Errorf("%d limits are left, %v", len(limits), err)
+		}
+		f.fail(g, tasks.HandBack)
+		f.forget("r1")
+	})
+}
+
 // TestWindowOfARunThatStops: its share goes to the others.
 func TestWindowOfARunThatStops(t *testing.T) {
 	servers(t, func(t *testing.T, rdb *redis.Client) {

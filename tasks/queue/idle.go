@@ -18,7 +18,9 @@ var _ redis.Hook = idle{}
 func (idle) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 // ProcessPipelineHook does nothing.
-func (idle) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook { return next }
+func (idle) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
 
 // ProcessHook answers looks at empty queues.
 func (h idle) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
