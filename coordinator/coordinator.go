@@ -34,7 +34,7 @@ type Config struct {
 	Version string // of the program, for reports
 	// Exit returns a program's exit code for an outcome, for reports; nil reports 0.
 	Exit func(Outcome) int
-	Log     *slog.Logger
+	Log  *slog.Logger
 }
 
 // Coordinator starts runs and watches them. It is safe for concurrent use.
@@ -185,20 +185,20 @@ func (c *Coordinator) conclude(ctx context.Context, a *archive.Archive, plan tas
 		Retries: state.Retries, Deaths: state.Deaths, Epochs: state.Epochs,
 	}
 	// The run has ended as it has: what fails from here on is no failure of it.
-	warn := func(what string, err error) {
-		if err != nil {
-			c.cfg.Log.WarnContext(ctx, what, "run", plan.Run, "error", err)
-		}
-	}
-	var err error
+	var failed, err error
 	for _, step := range plan.Steps {
-		err = errors.Join(err, c.stepOutcome(ctx, step, &o))
+		failed = errors.Join(failed, c.stepOutcome(ctx, step, &o))
 	}
-	warn("the run's results cannot be read in full", err)
-	o.Workers, err = c.cfg.Ledger.Workers(ctx, plan.Run)
-	warn("the run's workers cannot be read", err)
-	warn("the run's report cannot be stored", c.store(ctx, a, o))
-	warn("the run cannot be removed from the ledger", c.cfg.Ledger.Forget(ctx, plan.Run))
+	if o.Workers, err = c.cfg.Ledger.Workers(ctx, plan.Run); err != nil {
+		failed = errors.Join(failed, fmt.Errorf("read workers: %w", err))
+	}
+	failed = errors.Join(failed, c.store(ctx, a, o))
+	if err := c.cfg.Ledger.Forget(ctx, plan.Run); err != nil {
+		failed = errors.Join(failed, fmt.Errorf("remove the run from the ledger: %w", err))
+	}
+	if failed != nil {
+		c.cfg.Log.WarnContext(ctx, "the run ended, but its report is not complete", "run", plan.Run, "error", failed)
+	}
 	return o
 }
 

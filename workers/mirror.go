@@ -31,7 +31,7 @@ type mirror struct {
 // removeExtra removes what the target holds and the dump does not. What the dump could not read is not known to be extra, and
 // what another node is restored to is that node's.
 func (a *attempt) removeExtra(ctx context.Context, t *target, tree drivers.Tree, to drivers.TreeTarget, result *tasks.NodeResult) error {
-	nested, err := a.otherTargets(ctx, t)
+	nested, err := a.otherTargets(ctx)
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (a *attempt) removeExtra(ctx context.Context, t *target, tree drivers.Tree,
 		if len(m.extra) < removeAtOnce {
 			return nil
 		}
-		m.from = m.extra[len(m.extra)-1]
+		m.from = m.extra[len(m.extra)-1] + "\x00" // that one may still be there: it holds what is excluded
 	}
 }
 
@@ -65,14 +65,15 @@ func (m *mirror) find(ctx context.Context) error {
 		if n := len(m.extra); n > 0 && strings.HasPrefix(have.Path, m.extra[n-1]+"/") {
 			return nil
 		}
+		if have.Err != nil {
+			addProblem(m.result, have.Path, have.Err)
+			return nil //nolint:nilerr // it is the entry's, and listed
+		}
 		_, known, err := stored.seek(have.Path)
 		if err != nil {
 			return err
 		}
 		switch {
-		case have.Err != nil:
-			addProblem(m.result, have.Path, have.Err)
-			return nil
 		case known, m.foreign(have.Path):
 			return nil
 		case stored.unknown(have.Path):

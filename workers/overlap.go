@@ -51,7 +51,7 @@ func (a *attempt) checkArchive(t *target, identities []string) error {
 
 // otherTargets returns the paths, relative to the target, of other nodes' targets that lie below it. It refuses targets that
 // would write over each other: the same place twice, or a tree that holds an entry where another node is restored to.
-func (a *attempt) otherTargets(ctx context.Context, t *target) ([]string, error) {
+func (a *attempt) otherTargets(ctx context.Context) ([]string, error) {
 	places := make(map[string][]string)
 	for _, step := range a.run.plan.Steps {
 		if step.Kind != tasks.KindCheck {

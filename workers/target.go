@@ -169,7 +169,7 @@ func (a *attempt) prepare(ctx context.Context) (_ any, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, t.source.Close()) }()
-	if _, err := a.otherTargets(ctx, t); err != nil {
+	if _, err := a.otherTargets(ctx); err != nil {
 		return nil, err
 	}
 	if t.manifest.Shape == string(drivers.ShapeTree) {
