@@ -11,7 +11,7 @@ import (
 
 // store is where objects are kept. Keys are valid by validKey. All methods are safe for concurrent use; errors wrap
 // errMissing, ErrExists, ErrAccess or ErrNoSpace where they are that.
-type store interface {
+type store interface { //nolint:interfacebloat // all that a place must do, in one seam; parts of it are never used alone
 	// put writes an object at once, replacing what is there.
 	put(ctx context.Context, key string, data []byte) error
 	// putNew writes an object at once; ErrExists if there is one. Of several callers at most one gets nil.

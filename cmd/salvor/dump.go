@@ -50,7 +50,7 @@ func (a *app) dumpCommand() *cobra.Command {
 		Short: "Dump a set into an archive",
 		Long: "Dump the set of a config, or the sources given, into an archive, which is made where the place is absent or empty.\n\n" +
 			"A SOURCE is SCHEME:PLACE; its NAME defaults to the scheme. Sources on the command line are dumped one after the\n" +
-			"other, and no config is read. What an earlier dump of the set holds is not read again (--full does).\n\n" +
+			"other, and no config is read. A file that an earlier dump of the set holds is not read again (--full does).\n\n" +
 			"The dump's id is the only line on stdout. An entry that cannot be read never stops a dump: it is listed, and the\n" +
 			"exit status is 3." +
 			exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitResumable, exitMissing, exitAccess, exitCorrupt, exitInterrupted),

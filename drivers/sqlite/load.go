@@ -53,10 +53,21 @@ func (s *Source) load(ctx context.Context, target drivers.Target, attempt driver
 	}
 	f, err := w.newImage(attempt.Token)
 	if err != nil {
-		return classify(err)
+		err = classify(err)
+		if final(ctx, err) {
+			err = errors.Join(err, w.discard())
+		}
+		return err
 	}
-	// If it was published, its name here is gone, and nothing is removed.
-	defer func() { err = errors.Join(err, w.remove(f), f.Close()) }()
+	defer func() {
+		// An attempt whose image was removed by others is late: the directory may be that of the run's next beginning.
+		there, statErr := isAt(f, f.Name())
+		// If it was published, its name here is gone, and nothing is removed.
+		err = errors.Join(err, statErr, w.remove(f), f.Close())
+		if there && final(ctx, err) {
+			err = errors.Join(err, w.discard())
+		}
+	}()
 	s.at("created")
 	if err := receive(ctx, f, want, r); err != nil {
 		return err
@@ -67,6 +78,27 @@ func (s *Source) load(ctx context.Context, target drivers.Target, attempt driver
 	}
 	s.at("verified")
 	return s.publish(ctx, w, target, want, f)
+}
+
+// final tells an error after which the run makes no other attempt, which would need the work directory: one of a class
+// that is not retried, or a context that ended with a cause that says so. A context that just ends does not: a worker
+// that stops leaves the load to another.
+func final(ctx context.Context, err error) bool {
+	if err == nil {
+		return false
+	}
+	for _, class := range []error{
+		drivers.ErrCorrupt, drivers.ErrNoSpace, drivers.ErrNotEmpty, drivers.ErrAccess, drivers.ErrInvalid, drivers.ErrNotFound,
+	} {
+		if errors.Is(err, class) {
+			return true
+		}
+	}
+	over, ok := errors.AsType[interface {
+		error
+		RunOver() bool
+	}](context.Cause(ctx))
+	return ok && over.RunOver()
 }
 
 // newImage makes the file that an attempt writes, locked for as long as it is open.
@@ -158,6 +190,9 @@ func verify(ctx context.Context, path string) (err error) {
 		"PRAGMA cache_size=-16384",
 		"PRAGMA temp_store=memory",
 	)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("check image: %w", classify(err))
 	}

@@ -295,10 +295,12 @@ func image(tb testing.TB, path string) (drivers.Part, []byte) {
 		tb.Fatalf("Freeze: %v", err)
 	}
 	part, data := partOf(tb, v), dumpOf(tb, v)
+	if part.SHA256 != "" || bytes.Contains(part.Ref, []byte("sha256")) {
+		tb.Errorf("a view knows no hash, its part has %q and %s", part.SHA256, part.Ref)
+	}
 	if err := v.End(tb.Context()); err != nil {
 		tb.Fatalf("End: %v", err)
 	}
-
 	part.SHA256 = fmt.Sprintf("%x", sha256.Sum256(data)) // as a restore knows it from the manifest
 	return part, data
 }

@@ -27,6 +27,7 @@ type order struct {
 	Path  string
 	Image string
 	Part  drivers.Part
+	Hash  string // of the part, which its JSON lacks
 	Rules drivers.Target
 	Token string
 	DieAt int // the step after which it dies, counted from 1
@@ -38,6 +39,7 @@ func restoreAndDie() {
 		if err := json.Unmarshal([]byte(os.Getenv(childEnv)), &o); err != nil {
 			return err
 		}
+		o.Part.SHA256 = o.Hash
 		data, err := os.ReadFile(o.Image)
 		if err != nil {
 			return err
@@ -62,6 +64,7 @@ func restoreAndDie() {
 // runChild tells whether the child was killed before it was done.
 func runChild(t *testing.T, o order) (killed bool) {
 	t.Helper()
+	o.Hash = o.Part.SHA256
 	text, err := json.Marshal(o)
 	if err != nil {
 		t.Fatal(err)

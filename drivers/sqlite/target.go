@@ -122,15 +122,16 @@ func emptyDatabase(ctx context.Context, path string, info fs.FileInfo) (empty bo
 	return n == 0, classify(err)
 }
 
-// Prepare makes the directories that are missing and the one for the restore's own files, and checks the free space.
-func (s *Source) Prepare(_ context.Context, target drivers.Target, contents []drivers.Part) error {
-	if err := s.prepare(target, contents); err != nil {
+// Prepare makes the directories that are missing and the one for the restore's own files, removes what restores that died
+// left beside the target, and checks the free space.
+func (s *Source) Prepare(ctx context.Context, target drivers.Target, contents []drivers.Part) error {
+	if err := s.prepare(ctx, target, contents); err != nil {
 		return fmt.Errorf("prepare target %s: %w", s.path, classify(err))
 	}
 	return nil
 }
 
-func (s *Source) prepare(target drivers.Target, contents []drivers.Part) error {
+func (s *Source) prepare(ctx context.Context, target drivers.Target, contents []drivers.Part) (err error) {
 	image, err := describe(contents)
 	if err != nil {
 		return err
@@ -145,9 +146,24 @@ func (s *Source) prepare(target drivers.Target, contents []drivers.Part) error {
 	if err := w.create(); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.discard())
+		}
+	}()
 	s.at("prepared")
 	if err := w.sweep(); err != nil {
 		return err
+	}
+	returned, err := s.reclaim(w)
+	if err != nil {
+		return err
+	}
+	if returned {
+		// The target was absent when it was checked.
+		if err := s.checkTarget(ctx, target, contents); err != nil {
+			return fmt.Errorf("the database that an interrupted restore had moved aside was put back: %w", err)
+		}
 	}
 	if done, err := w.loaded(); err != nil || done || image == nil {
 		return err
@@ -184,6 +200,16 @@ func (s *Source) finish(ctx context.Context, target drivers.Target, contents []d
 		return err
 	} else if old && !done && len(contents) > 0 {
 		return fmt.Errorf("the database was not loaded, the old one is in %s", w.path("old"))
+	}
+	// Restores that were alive when this one began may have died since.
+	dead, err := s.others(w)
+	if err != nil {
+		return err
+	}
+	for _, other := range dead {
+		if err := s.reclaimOne(other); err != nil && !errors.Is(err, errKept) {
+			return fmt.Errorf("remove what an interrupted restore left in %s: %w", other.dir, err)
+		}
 	}
 	// The old database goes before the mark that allows it to go.
 	if err := os.RemoveAll(w.path("old")); err != nil {

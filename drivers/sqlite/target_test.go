@@ -99,9 +99,7 @@ func TestLoadRefusesDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	// As an archive of a source that was damaged already: nothing but the check of the image can find it.
-	unhashed := described
-	unhashed.SHA256 = ""
-	unhashedPart, err := unhashed.part()
+	unhashedPart, err := described.part()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,8 +135,7 @@ func TestLoadRefusesDamage(t *testing.T) {
 			if there, err := exists(path); err != nil || there {
 				t.Errorf("a damaged image was published (%v)", err)
 			}
-			names := beside(t, filepath.Join(filepath.Dir(path), ".app.db.salvor-run-1", "x"))
-			if diff := cmp.Diff([]string(nil), names); diff != "" {
+			if diff := cmp.Diff([]string(nil), beside(t, path)); diff != "" {
 				t.Errorf("a refused load left (-want +got):\n%s", diff)
 			}
 		})
@@ -338,6 +335,9 @@ func TestNoSpace(t *testing.T) {
 	if !errors.Is(err, drivers.ErrNoSpace) {
 		t.Errorf("Prepare for 280 TB = %v, want ErrNoSpace", err)
 	}
+	if left := beside(t, s.path); len(left) > 0 {
+		t.Errorf("a refused Prepare left %q", left)
+	}
 }
 
 func TestForeignWorkDirectory(t *testing.T) {
@@ -374,10 +374,65 @@ func TestCancelledCheck(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("restore that is cancelled = %v, want context.Canceled", err)
 	}
-	if left := beside(t, filepath.Join(filepath.Dir(path), ".app.db.salvor-r", "-")); len(left) > 0 {
-		t.Errorf("a cancelled load left %q", left)
+	// Another attempt of the run may come, and needs the directory.
+	left := beside(t, filepath.Join(filepath.Dir(path), ".app.db.salvor-r", "-"))
+	if diff := cmp.Diff([]string{"lock"}, left); diff != "" {
+		t.Errorf("a cancelled load left (-want +got):\n%s", diff)
 	}
 	if there, err := exists(path); err != nil || there {
 		t.Errorf("a cancelled load published (%v)", err)
+	}
+}
+
+// over is the cause of a context whose run makes no other attempt.
+type over bool
+
+func (over) Error() string   { return "run is over" }
+func (o over) RunOver() bool { return bool(o) }
+
+// TestCleanFailureLeavesNothing: what no other attempt will take up is not left beside the target.
+func TestCleanFailureLeavesNothing(t *testing.T) {
+	t.Parallel()
+	part, data := image(t, newDatabase(t, wal, 50))
+	for name, test := range map[string]struct {
+		at   string
+		fail func(t *testing.T, path string, cancel context.CancelCauseFunc)
+		want error
+		left []string
+	}{
+		"cancelled while it reads":  {"created", func(_ *testing.T, _ string, cancel context.CancelCauseFunc) { cancel(over(true)) }, over(true), nil},
+		"cancelled while it checks": {"received", func(_ *testing.T, _ string, cancel context.CancelCauseFunc) { cancel(over(true)) }, over(true), nil},
+		"another attempt comes": {
+			"received", func(_ *testing.T, _ string, cancel context.CancelCauseFunc) { cancel(over(false)) }, over(false),
+			[]string{".app.db.salvor-r"},
+		},
+		"a database appears": {"verified", func(t *testing.T, path string, _ context.CancelCauseFunc) {
+			t.Helper()
+			writeFile(t, path, []byte("foreign"), 0o600)
+		}, drivers.ErrNotEmpty, nil},
+		"it becomes a directory": {"verified", func(t *testing.T, path string, _ context.CancelCauseFunc) {
+			t.Helper()
+			mkdir(t, path)
+		}, drivers.ErrInvalid, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "app.db")
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			s := openSource(t, path)
+			s.hook = func(step string) {
+				if step == test.at {
+					test.fail(t, path, cancel)
+				}
+			}
+			err := restoreImage(ctx, s, drivers.Target{Run: "r"}, "one", part, data)
+			if !errors.Is(err, test.want) {
+				t.Errorf("restore = %v, want %v", err, test.want)
+			}
+			if diff := cmp.Diff(test.left, beside(t, path)); diff != "" {
+				t.Errorf("left (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -143,6 +143,9 @@ func (v *view) describe(ctx context.Context) error {
 		return fmt.Errorf("read facts: %w", err)
 	}
 	f.FileSize = info.Size()
+	if err := v.checkWhole(ctx, f.PageSize, f.PageCount); err != nil {
+		return err
+	}
 	v.image = ref{PageSize: f.PageSize, PageCount: f.PageCount, Mode: uint32(info.Mode().Perm())}
 	v.image.UID, v.image.GID = ownerOf(info)
 	if f.PageCount > 0 {
@@ -162,6 +165,42 @@ func (v *view) describe(ctx context.Context) error {
 	}
 	return nil
 }
+
+// checkWhole refuses a file that ends in the middle of one of its pages: SQLite would fill the rest with zeros. In WAL mode
+// the file may end before the last page, which is then in the log, and a checkpoint may be extending it at this moment.
+// What lies after the last page (space that was allocated in larger steps) is no part of the database.
+func (v *view) checkWhole(ctx context.Context, pageSize, pageCount int64) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for last, same := int64(-1), 0; ; {
+		info, err := os.Stat(v.path)
+		if err != nil {
+			return fmt.Errorf("read facts: %w", err)
+		}
+		size := info.Size()
+		if size%pageSize == 0 || size/pageSize >= pageCount {
+			return nil
+		}
+		if same++; size != last {
+			last, same = size, 0
+		}
+		if same == tornChecks {
+			return drivers.WithHint(
+				fmt.Errorf("file of %d bytes ends %d bytes into page %d of %d: it was truncated: %w",
+					size, size%pageSize, size/pageSize+1, pageCount, drivers.ErrCorrupt),
+				"restore it from an earlier dump; sqlite3's .recover command may save what can be read. If a log (-wal) is beside it, "+
+					"open it with its application first, which may complete the file from the log")
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// tornChecks is how often a file must be seen to end in the same place: a writer that extends it goes on meanwhile.
+const tornChecks = 10
 
 // explain gives an error of freeze its class and, where there is one, a hint.
 func (s *Source) explain(err error) error {

@@ -33,6 +33,20 @@ func (w watch) check(path string) error {
 	if len(w.locks) == 0 {
 		return nil
 	}
+	// The list is read in pieces: while other locks come and go, one that is held may be passed over. A lock that is gone is
+	// gone at every look.
+	for look := 1; ; look++ {
+		err := w.look(path)
+		if err == nil || look == looks {
+			return err
+		}
+	}
+}
+
+// looks is how often a lock is missed before it is taken for lost.
+const looks = 5
+
+func (w watch) look(path string) error {
 	held, err := heldLocks()
 	if err != nil {
 		// It could be read when the view was opened. Nothing is known now, so nothing is proved.

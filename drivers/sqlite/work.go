@@ -21,7 +21,8 @@ import (
 //
 // # What is in it
 //
-//	lock         held (flock) while the target's name is changed, so that one attempt does that at a time
+//	lock         held (flock) while the target's name is changed, so that one attempt does that at a time; it is made
+//	             when the restore is prepared, and its time says when that was
 //	<token>.new  the image that an attempt writes; locked by it, so that what a dead one left can be told and removed
 //	published    the inode of the image that is about to take the target's name
 //	old/         what had the target's name before, with the files that belong to it: a coherent database
@@ -45,11 +46,16 @@ func (s *Source) work(run string) (work, error) {
 	if err := checkID(run); err != nil {
 		return work{}, fmt.Errorf("run %q: %w", run, err)
 	}
-	dir, name := filepath.Split(s.path)
+	return work{dir: filepath.Join(filepath.Dir(s.path), workPrefix(s.path)+run), target: s.path}, nil
+}
+
+// workPrefix begins the names of the work directories of a target; the run follows.
+func workPrefix(target string) string {
+	name := filepath.Base(target)
 	if len(name) > 120 { // names of files end at 255 bytes
 		name = fmt.Sprintf("%s-%x", name[:100], sha256.Sum256([]byte(name)))[:117]
 	}
-	return work{dir: filepath.Join(dir, "."+name+".salvor-"+run), target: s.path}, nil
+	return "." + name + ".salvor-"
 }
 
 // checkID refuses what could not be a part of a file's name.
@@ -78,14 +84,26 @@ func (w work) create() error {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	info, err := os.Lstat(w.dir)
-	if err != nil {
+	if ours, err := w.ours(); err != nil {
 		return err
-	}
-	if uid, _ := ownerOf(info); !info.IsDir() || uid == nil || int64(*uid) != int64(os.Geteuid()) {
+	} else if !ours {
 		return fmt.Errorf("%s is not a directory of this user: %w", w.dir, drivers.ErrAccess)
 	}
-	return syncDir(filepath.Dir(w.dir))
+	lock, err := os.OpenFile(w.path("lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return errors.Join(err, w.discard())
+	}
+	return errors.Join(lock.Close(), syncDir(filepath.Dir(w.dir)))
+}
+
+// ours tells whether the directory is one, and this user's.
+func (w work) ours() (bool, error) {
+	info, err := os.Lstat(w.dir)
+	if err != nil {
+		return false, err
+	}
+	uid, _ := ownerOf(info)
+	return info.IsDir() && uid != nil && int64(*uid) == int64(os.Geteuid()), nil
 }
 
 // loaded tells whether the image was published.
@@ -159,7 +177,7 @@ func (w work) acquire(ctx context.Context) (release func() error, err error) {
 }
 
 // errOver is what a late attempt gets.
-var errOver = fmt.Errorf("the restore is not prepared, or over: %w", drivers.ErrInvalid)
+var errOver = fmt.Errorf("the restore is not prepared, or over, or a later one of this target took its place: %w", drivers.ErrInvalid)
 
 // tryLock locks an open file for this descriptor, if nobody else has it locked.
 func tryLock(f *os.File) (bool, error) {

@@ -84,7 +84,7 @@ func TestNoServerOutlivesItsTest(t *testing.T) {
 	}
 	testenv.Program(t, "redis", "redis-server")
 	cmd := exec.Command(os.Args[0], "-test.run=^TestNoServerOutlivesItsTest$", "-test.timeout=30s")
-	cmd.Env = append(os.Environ(), "TESTENV_CHILD=1")
+	cmd.Env = append(os.Environ(), "TESTENV_CHILD=1", "TMPDIR="+t.TempDir()) // what it cannot clean up itself
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
