@@ -30,16 +30,16 @@ type attempt struct {
 // Causes that end an attempt's context.
 var (
 	errRevoked         = errors.New("attempt was revoked") // another attempt has the task, or the ledger lost the run
-	errCancelled error = runOver{}
+	errCancelled error = runOverError{}
 )
 
-// runOver is the cause with which an attempt ends because its run does: drivers ask it whether what they left can go.
-type runOver struct{}
+// runOverError is the cause with which an attempt ends because its run does: drivers ask it whether what they left can go.
+type runOverError struct{}
 
-func (runOver) Error() string { return "run is ending" }
+func (runOverError) Error() string { return "run is ending" }
 
 // RunOver tells drivers that no other attempt of the run will come.
-func (runOver) RunOver() bool { return true }
+func (runOverError) RunOver() bool { return true }
 
 // handle is the queue's handler: it returns when the ledger has the outcome, or nothing more can be said to it.
 func (w *Worker) handle(ctx context.Context, d queue.Delivery) {

@@ -35,6 +35,9 @@ type verifyResult struct {
 	Damaged    int64   `json:"damaged"`
 	Missing    int64   `json:"missing"`
 	Unreadable int64   `json:"unreadable"`
+	Newer      int64   `json:"newer"`   // of the unreadable: of a newer format
+	Unknown    int64   `json:"unknown"` // objects that a document which cannot be read may name
+	Notices    int64   `json:"notices"`
 	Strays     int64   `json:"strays"`
 	Foreign    int64   `json:"foreign"`
 	Seconds    float64 `json:"seconds"`
@@ -47,8 +50,8 @@ func (a *app) verifyCommand() *cobra.Command {
 		Use:   "verify [DUMP]",
 		Short: "Read everything stored again and compare it with its hashes",
 		Long: "Read every stored object of a dump again (without a DUMP: of the whole archive) and compare it with its hash.\n\n" +
-			"Each finding is a line: what is wrong, with which object, and what it belongs to. Strays of killed or running\n" +
-			"runs, and files that the archive does not know, are listed for a whole archive and are no damage." +
+			"Each finding is a line: what is wrong, with which object, and what it belongs to. Strays of failed, killed or\n" +
+			"running runs, and files that the archive does not know, are listed for a whole archive and are no damage." +
 			exitHelp(exitOK, exitFailed, exitUsage, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
 		Example:           "  salvor verify --archive /backups\n  salvor verify --archive /backups latest",
 		Args:              cobra.MaximumNArgs(1),
@@ -165,11 +168,13 @@ func (a *app) printFinding(f archive.Finding) error {
 func (a *app) reportVerify(s archive.VerifySummary, took time.Duration) error {
 	r := verifyResult{
 		Type: "verify", Dumps: s.Dumps, Objects: s.Objects, Bytes: s.Bytes, Damaged: s.Damaged, Missing: s.Missing,
-		Unreadable: s.Unreadable, Strays: s.Strays, Foreign: s.Foreign, Seconds: took.Seconds(),
+		Unreadable: s.Unreadable, Newer: s.Newer, Unknown: s.Unknown, Notices: s.Notices, Strays: s.Strays, Foreign: s.Foreign, Seconds: took.Seconds(),
 	}
 	switch {
 	case s.Damaged+s.Missing > 0:
 		r.Exit = exitCorrupt
+	case s.Newer > 0 && s.Newer == s.Unreadable:
+		r.Exit = exitUsage
 	case s.Unreadable > 0:
 		r.Exit = exitFailed
 	}
@@ -179,8 +184,11 @@ func (a *app) reportVerify(s archive.VerifySummary, took time.Duration) error {
 		}
 	}
 	a.console.line("verified  %s: %s, %s", plural(int64(s.Dumps), "dump", "dumps"), plural(s.Objects, "object", "objects"), formatBytes(s.Bytes))
+	if s.Unknown > 0 {
+		a.console.line("note      %s that a document which cannot be read may name: do not remove them", plural(s.Unknown, "object", "objects"))
+	}
 	if s.Strays+s.Foreign > 0 {
-		a.console.line("note      %s of killed or running runs, %s", plural(s.Strays, "stray", "strays"), plural(s.Foreign, "foreign object", "foreign objects"))
+		a.console.line("note      %s of failed, killed or running runs, %s", plural(s.Strays, "stray", "strays"), plural(s.Foreign, "foreign object", "foreign objects"))
 	}
 	a.console.line("took      %s, %s", formatDuration(took), formatRate(s.Bytes, took))
 	if r.Exit != exitOK {

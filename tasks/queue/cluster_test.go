@@ -40,7 +40,12 @@ func TestCluster(t *testing.T) {
 	if err := f.ledger.Forget(t.Context(), "r1"); err != nil {
 		t.Fatal(err)
 	}
-	if keys, err = f.conn.Redis().Keys(t.Context(), "{salvor1}:*").Result(); err != nil || len(keys) != 1 || keys[0] != "{salvor1}:sweep" {
-		t.Errorf("forget left %v, %v", keys, err)
+	if keys, err = f.conn.Redis().Keys(t.Context(), "{salvor1}:*").Result(); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range keys {
+		if k != "{salvor1}:sweep" { // when the runs of all were swept last
+			t.Errorf("forget left %s", k)
+		}
 	}
 }
