@@ -64,6 +64,8 @@ type PartResult struct {
 // LoadSpec tells a load task which part or segment (by its index in the node's manifest) it loads.
 type LoadSpec struct {
 	Index int `json:"index"`
+	// Fresh tells that the target held nothing before: then nothing in it is looked up to find what is equal.
+	Fresh bool `json:"fresh,omitempty"`
 }
 
 // LoadResult is what a load task answers.

@@ -24,6 +24,23 @@ func lookUp(ctx context.Context, tree drivers.Tree, path string) (found drivers.
 	return found, ok, err
 }
 
+// isEmpty tells whether a tree holds nothing, or does not exist.
+func isEmpty(ctx context.Context, tree drivers.Tree) (bool, error) {
+	err := tree.Walk(ctx, drivers.Range{}, func(e drivers.Entry) error {
+		if e.Path != "" {
+			return errFound
+		}
+		return nil
+	})
+	switch {
+	case err == nil, errors.Is(err, drivers.ErrNotFound):
+		return true, nil
+	case errors.Is(err, errFound):
+		return false, nil
+	}
+	return false, err
+}
+
 // sameContent tells whether a file of a tree has the content of a stored entry, by the hash of each chunk.
 func sameContent(ctx context.Context, tree drivers.Tree, have drivers.Entry, stored archive.Entry) (_ bool, err error) {
 	in, err := tree.Open(ctx, have)

@@ -69,7 +69,7 @@ func TestDumpAndRestore(t *testing.T) {
 	if s := b.run(t, again); s.State != ledger.StateDone {
 		t.Fatalf("second restore ended %+v", s)
 	}
-	if r := results[tasks.NodeResult](t, b, again.Run, "finish:set/tree")[0]; r.Equal < 3 || b.site.place("db2").loads["one"] != 1 {
+	if r := results[tasks.NodeResult](t, b, again.Run, "finish:set/tree")[0]; r.Equal != 5 || r.Entries != 0 || b.site.place("db2").loads["one"] != 1 {
 		t.Errorf("second restore said %+v", r)
 	}
 }

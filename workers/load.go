@@ -13,13 +13,13 @@ import (
 )
 
 // growLoads adds one task for each selected part or segment of the node.
-func (a *attempt) growLoads(ctx context.Context, t *target) error {
+func (a *attempt) growLoads(ctx context.Context, t *target, fresh bool) error {
 	path := a.claim.Task.Node
 	node := a.run.nodes[path]
 	g := ledger.Growth{Step: a.stepOf(tasks.KindLoad, path), Window: ledger.Window{ID: "load:" + a.claim.Run + ":" + path, Limit: node.Limit}}
 	route := a.claim.Task.Route
 	add := func(index int, weight int64) error {
-		spec, err := json.Marshal(tasks.LoadSpec{Index: index})
+		spec, err := json.Marshal(tasks.LoadSpec{Index: index, Fresh: fresh})
 		if err != nil {
 			return fmt.Errorf("encode load %d of node %s: %w", index, path, err)
 		}
@@ -63,7 +63,7 @@ func (a *attempt) load(ctx context.Context) (_ any, err error) {
 	}
 	defer func() { err = errors.Join(err, t.source.Close()) }()
 	if t.manifest.Shape == string(drivers.ShapeTree) {
-		return a.loadSegment(ctx, t, spec.Index)
+		return a.loadSegment(ctx, t, spec)
 	}
 	return a.loadPart(ctx, t, spec.Index)
 }

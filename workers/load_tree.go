@@ -13,8 +13,8 @@ import (
 )
 
 // loadSegment puts the selected entries of one segment into the target and makes them durable.
-func (a *attempt) loadSegment(ctx context.Context, t *target, index int) (any, error) {
-	path := a.claim.Task.Node
+func (a *attempt) loadSegment(ctx context.Context, t *target, spec tasks.LoadSpec) (any, error) {
+	path, index := a.claim.Task.Node, spec.Index
 	if index < 0 || index >= len(t.manifest.Segments) {
 		return nil, fmt.Errorf("load segment %d of node %s: %w: the dump has %d", index, path, drivers.ErrInvalid, len(t.manifest.Segments))
 	}
@@ -24,7 +24,7 @@ func (a *attempt) loadSegment(ctx context.Context, t *target, index int) (any, e
 	}
 	reader := a.run.archive.NewContentReader(len(t.only) == 0)
 	defer reader.Close()
-	l := segmentLoad{attempt: a, target: t, tree: tree, to: tree.Target(), reader: reader}
+	l := segmentLoad{attempt: a, target: t, tree: tree, to: tree.Target(), reader: reader, fresh: spec.Fresh}
 	err = a.run.archive.Segment(ctx, t.manifest.Segments[index], func(e archive.Entry) error {
 		if !t.only.takes(e.Path) {
 			return nil
@@ -48,6 +48,7 @@ type segmentLoad struct {
 	tree   drivers.Tree
 	to     drivers.TreeTarget
 	reader *archive.ContentReader
+	fresh  bool // the target held nothing before
 	result tasks.LoadResult
 }
 
@@ -90,7 +91,7 @@ func (l *segmentLoad) fail(path string, err error) {
 
 // put makes one entry, or finds that it is there already.
 func (l *segmentLoad) put(ctx context.Context, e drivers.Entry, stored archive.Entry) error {
-	if l.target.rules.Replace() {
+	if !l.fresh {
 		// Looking first saves writing what is equal.
 		equal, err := l.equal(ctx, e, stored)
 		if err != nil {

@@ -172,10 +172,13 @@ func (a *attempt) prepare(ctx context.Context) (_ any, err error) {
 	if _, err := a.otherTargets(ctx); err != nil {
 		return nil, err
 	}
+	fresh := false
 	if t.manifest.Shape == string(drivers.ShapeTree) {
 		var tree drivers.Tree
 		if tree, err = t.tree(); err == nil {
-			err = tree.Target().Prepare(ctx, t.rules)
+			if fresh, err = isEmpty(ctx, tree); err == nil {
+				err = tree.Target().Prepare(ctx, t.rules)
+			}
 		}
 	} else {
 		var stream drivers.Stream
@@ -186,7 +189,7 @@ func (a *attempt) prepare(ctx context.Context) (_ any, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare target of node %s: %w", a.claim.Task.Node, err)
 	}
-	if err := a.growLoads(ctx, t); err != nil {
+	if err := a.growLoads(ctx, t, fresh); err != nil {
 		return nil, err
 	}
 	return tasks.NodeResult{Node: a.claim.Task.Node}, nil
