@@ -13,7 +13,7 @@ import (
 // commitEmpty commits a dump without nodes; one with missing nodes is partial.
 func commitEmpty(t *testing.T, a *Archive, ref Ref, missing ...string) {
 	t.Helper()
-	if err := a.Begin(t.Context(), ref, "run-"+ref.Set+ref.Dump, json.RawMessage(`{}`)); err != nil {
+	if err := a.Begin(t.Context(), ref, "run-"+ref.Set+ref.Dump, json.RawMessage(`{}`), nil); err != nil {
 		t.Fatal(err)
 	}
 	err := a.Commit(t.Context(), Manifest{
@@ -35,7 +35,7 @@ func TestResolve(t *testing.T) {
 			commitEmpty(t, a, ref)
 		}
 		commitEmpty(t, a, Ref{"site", "20261122-010000-dddd"}, "site/media")
-		if err := a.Begin(t.Context(), Ref{"site", "20261123-010000-eeee"}, "open", json.RawMessage(`{}`)); err != nil {
+		if err := a.Begin(t.Context(), Ref{"site", "20261123-010000-eeee"}, "open", json.RawMessage(`{}`), nil); err != nil {
 			t.Fatal(err)
 		}
 		resolve := func(set, name, want string) {

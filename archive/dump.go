@@ -56,16 +56,19 @@ type planDocument struct {
 	Plan json.RawMessage `json:"plan"`
 }
 
-// Begin opens a dump: it records that the run is open, then what it is to dump. It may be repeated with the same
-// arguments; [ErrExists] means that another run has the dump's name, or that the run has another plan.
-func (a *Archive) Begin(ctx context.Context, ref Ref, run string, plan json.RawMessage) error {
+// Begin opens a dump: it records that the run is open (with what it is about, any JSON), then what it is to dump. It may be
+// repeated with the same arguments; [ErrExists] means that another run has the dump's name, or that the run has another plan.
+func (a *Archive) Begin(ctx context.Context, ref Ref, run string, plan, about json.RawMessage) error {
 	if err := ref.check(); err != nil {
 		return err
 	}
 	if !json.Valid(plan) {
 		return invalid("plan of %s is not JSON", ref)
 	}
-	if err := a.openRun(ctx, openDocument{Run: run, Set: ref.Set, Dump: ref.Dump}); err != nil {
+	if len(about) > 0 && !json.Valid(about) {
+		return invalid("what run %s is about is not JSON", run)
+	}
+	if err := a.openRun(ctx, openDocument{Run: run, Set: ref.Set, Dump: ref.Dump, About: about}); err != nil {
 		return err
 	}
 	data, err := encodeDocument(planDocument{envelope{typePlan, Format}, ref, run, plan})

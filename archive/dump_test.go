@@ -72,7 +72,7 @@ func TestEverythingMayBeRepeated(t *testing.T) {
 		}
 		m.Nodes = m.Nodes[:1]
 		wantError(t, a.Commit(t.Context(), m), ErrExists)
-		wantError(t, a.Begin(t.Context(), testRef, "another-run", json.RawMessage(`{}`)), ErrExists)
+		wantError(t, a.Begin(t.Context(), testRef, "another-run", json.RawMessage(`{}`), nil), ErrExists)
 		n := must(a.Node(t.Context(), testRef, m.Nodes[0]))(t)
 		n.Ended = n.Ended.Add(time.Hour)
 		rec := must(a.PutNode(t.Context(), n))(t)
@@ -98,7 +98,7 @@ func TestCommitOrder(t *testing.T) {
 		s := newSample(testRef)
 		m := Manifest{Set: testRef.Set, Dump: testRef.Dump, Run: testRun}
 		wantError(t, a.Commit(ctx, m), ErrNoDump) // it was never begun
-		if err := a.Begin(ctx, testRef, testRun, json.RawMessage(`{}`)); err != nil {
+		if err := a.Begin(ctx, testRef, testRun, json.RawMessage(`{}`), nil); err != nil {
 			t.Fatal(err)
 		}
 		rec := must(s.putStream(ctx, a))(t)
@@ -130,7 +130,7 @@ func TestCommitRace(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, a *Archive) {
 		ctx := t.Context()
-		if err := a.Begin(ctx, testRef, testRun, json.RawMessage(`{}`)); err != nil {
+		if err := a.Begin(ctx, testRef, testRun, json.RawMessage(`{}`), nil); err != nil {
 			t.Fatal(err)
 		}
 		var wins, losses int
@@ -185,7 +185,7 @@ func TestNewDumpID(t *testing.T) {
 	}
 	// An open dump counts, and so does one of a clock that is ahead.
 	for _, ahead := range []string{first, "20261122-050000-0000"} {
-		if err := a.Begin(ctx, Ref{"site", ahead}, "run-"+ahead, json.RawMessage(`{}`)); err != nil {
+		if err := a.Begin(ctx, Ref{"site", ahead}, "run-"+ahead, json.RawMessage(`{}`), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -204,12 +204,12 @@ func TestNamesAreChecked(t *testing.T) {
 	onEach(t, func(t *testing.T, a *Archive) {
 		ctx := t.Context()
 		for _, ref := range []Ref{{"", testRef.Dump}, {"a/b", testRef.Dump}, {"..", testRef.Dump}, {"site", "latest"}, {"site", "20261122-043000-7F3A"}} {
-			wantError(t, a.Begin(ctx, ref, testRun, json.RawMessage(`{}`)), ErrInvalid)
+			wantError(t, a.Begin(ctx, ref, testRun, json.RawMessage(`{}`), nil), ErrInvalid)
 			_, err := a.Manifest(ctx, ref)
 			wantError(t, err, ErrInvalid)
 		}
 		for _, run := range []string{"", "a/b", "..", "-x", strings.Repeat("a", 65)} {
-			wantError(t, a.Begin(ctx, testRef, run, json.RawMessage(`{}`)), ErrInvalid)
+			wantError(t, a.Begin(ctx, testRef, run, json.RawMessage(`{}`), nil), ErrInvalid)
 			wantError(t, a.OpenRun(ctx, run, nil), ErrInvalid)
 			wantError(t, a.EndRun(ctx, Run{Run: run}), ErrInvalid)
 		}
@@ -226,7 +226,7 @@ func TestNamesAreChecked(t *testing.T) {
 			_, err := a.CreatePart(ctx, testRef, p)
 			wantError(t, err, ErrInvalid)
 		}
-		wantError(t, a.Begin(ctx, testRef, testRun, json.RawMessage(`{`)), ErrInvalid)
+		wantError(t, a.Begin(ctx, testRef, testRun, json.RawMessage(`{`), nil), ErrInvalid)
 	})
 }
 

@@ -65,7 +65,7 @@ func dump(ctx context.Context, a *archive.Archive) error {
 		return err
 	}
 	ref := archive.Ref{Set: "site", Dump: id}
-	if err := a.Begin(ctx, ref, run, json.RawMessage(`{}`)); err != nil {
+	if err := a.Begin(ctx, ref, run, json.RawMessage(`{}`), nil); err != nil {
 		return err
 	}
 	w, err := a.CreatePart(ctx, ref, archive.PartName{Node: "site/db", Name: "schema", Ext: "sql", Token: "k7f3"})

@@ -243,7 +243,7 @@ func newSample(ref Ref) *sample {
 
 // put stores the whole dump, as a run does. It returns the first error.
 func (s *sample) put(ctx context.Context, a *Archive) error {
-	if err := a.Begin(ctx, s.ref, s.run, json.RawMessage(`{"contract":1}`)); err != nil {
+	if err := a.Begin(ctx, s.ref, s.run, json.RawMessage(`{"contract":1}`), nil); err != nil {
 		return err
 	}
 	stream, err := s.putStream(ctx, a)

@@ -26,6 +26,9 @@ type SegmentName struct {
 	From, To string // any bytes
 	// Token is the attempt's: letters and digits, random. Two attempts never write one object.
 	Token string
+	// Root tells trees apart: a text that is equal if and only if the tree's root is the same place; "" where nobody asks. It is
+	// not part of the segment's key.
+	Root string
 }
 
 func (s SegmentName) check() error {
@@ -39,6 +42,8 @@ func (s SegmentName) check() error {
 		return invalid("segment index %d", s.Index)
 	case s.To != "" && s.To <= s.From:
 		return invalid("range of segment %d is empty", s.Index)
+	case len(s.Root) > 64 || s.Root != "" && !alphanumeric(s.Root):
+		return invalid("root of segment %d", s.Index)
 	}
 	return nil
 }
@@ -54,10 +59,11 @@ type segmentHeader struct {
 	Token string `json:"token"`
 	From  []byte `json:"from,omitempty"`
 	To    []byte `json:"to,omitempty"`
+	Root  string `json:"root,omitempty"`
 }
 
 func (h *segmentHeader) name() SegmentName {
-	return SegmentName{Node: h.Node, Index: h.Index, From: string(h.From), To: string(h.To), Token: h.Token}
+	return SegmentName{Node: h.Node, Index: h.Index, From: string(h.From), To: string(h.To), Token: h.Token, Root: h.Root}
 }
 
 // segmentLine is a line after the header: an entry, or the trailer.
@@ -122,7 +128,7 @@ func encodeSegment(z *zstd.Encoder, ref Ref, name SegmentName, entries []Entry, 
 	enc.SetEscapeHTML(false)
 	err := enc.Encode(segmentHeader{
 		envelope: envelope{typeSegment, Format}, Ref: ref, Node: name.Node, Index: name.Index, Token: name.Token,
-		From: rec.From, To: rec.To,
+		From: rec.From, To: rec.To, Root: name.Root,
 	})
 	if err != nil {
 		return nil, err
@@ -141,12 +147,7 @@ func encodeSegment(z *zstd.Encoder, ref Ref, name SegmentName, entries []Entry, 
 		if !end.count(e) {
 			return nil, invalid("entry %q: content is too long", e.Path)
 		}
-		if e.Err != "" {
-			rec.Unreadable++
-			if len(rec.Problems) < MaxSegmentProblems {
-				rec.Problems = append(rec.Problems, Problem{e.Path, e.Err})
-			}
-		}
+		rec.note(e)
 	}
 	if err := errors.Join(enc.Encode(segmentLine{End: &end}), out.Flush(), z.Close()); err != nil {
 		return nil, err
@@ -157,6 +158,17 @@ func encodeSegment(z *zstd.Encoder, ref Ref, name SegmentName, entries []Entry, 
 	rec.Entries, rec.Files, rec.Bytes = end.Entries, end.Files, end.Bytes
 	rec.Size, rec.SHA256 = int64(object.Len()), hashOf(object.Bytes())
 	return object.Bytes(), nil
+}
+
+// note counts an entry that could not be read.
+func (rec *SegmentRecord) note(e *Entry) {
+	if e.Err == "" {
+		return
+	}
+	rec.Unreadable++
+	if len(rec.Problems) < MaxSegmentProblems {
+		rec.Problems = append(rec.Problems, Problem{e.Path, e.Err})
+	}
 }
 
 func encodeEntry(enc *json.Encoder, name SegmentName, e *Entry) error {
@@ -197,11 +209,24 @@ func (a *Archive) Segment(ctx context.Context, rec SegmentRecord, yield func(Ent
 
 // decodeLines decodes a segment whose stored bytes are known to be right; what is in them is checked here.
 func decodeLines(ctx context.Context, rec SegmentRecord, r io.Reader, yield func(Entry) error) error {
+	counted := rec
+	if err := decodeUncounted(ctx, &counted, r, yield); err != nil {
+		return err
+	}
+	if counted.Entries != rec.Entries || counted.Files != rec.Files || counted.Bytes != rec.Bytes {
+		return corrupt(rec.Key, "segment does not hold what its record says")
+	}
+	return nil
+}
+
+// decodeUncounted is decodeLines for a record that does not say yet what the segment holds: it fills that in.
+func decodeUncounted(ctx context.Context, rec *SegmentRecord, r io.Reader, yield func(Entry) error) error {
 	lines := &lineReader{r: bufio.NewReaderSize(r, 64<<10)}
-	name, err := readSegmentHeader(rec, lines)
+	name, err := readSegmentHeader(*rec, lines)
 	if err != nil {
 		return err
 	}
+	rec.Unreadable, rec.Problems = 0, nil
 	var (
 		end  segmentEnd
 		last *string
@@ -215,9 +240,10 @@ func decodeLines(ctx context.Context, rec SegmentRecord, r io.Reader, yield func
 			return corrupt(rec.Key, "%v", err)
 		}
 		if line.End != nil {
-			if want := (segmentEnd{rec.Entries, rec.Files, rec.Bytes}); *line.End != end || end != want {
-				return corrupt(rec.Key, "segment does not hold what its trailer or record says")
+			if *line.End != end {
+				return corrupt(rec.Key, "segment does not hold what its trailer says")
 			}
+			rec.Entries, rec.Files, rec.Bytes = end.Entries, end.Files, end.Bytes
 			if err := lines.next(&line); !errors.Is(err, io.EOF) {
 				return corrupt(rec.Key, "segment goes on after its trailer")
 			}
@@ -239,6 +265,7 @@ func decodeLines(ctx context.Context, rec SegmentRecord, r io.Reader, yield func
 		if !end.count(&e) {
 			return corrupt(rec.Key, "entry %q: content is too long", e.Path)
 		}
+		rec.note(&e)
 		path := e.Path
 		last = &path
 		if err := yield(e); err != nil {
@@ -262,6 +289,16 @@ func readSegmentHeader(rec SegmentRecord, lines *lineReader) (SegmentName, error
 		return name, corrupt(rec.Key, "segment is another one")
 	}
 	return name, nil
+}
+
+// decodeHeader reads the first line of a segment.
+func decodeHeader(r io.Reader) (segmentHeader, error) {
+	var h segmentHeader
+	lines := &lineReader{r: bufio.NewReaderSize(r, 4<<10)}
+	if err := lines.next(&h); err != nil {
+		return h, err
+	}
+	return h, errors.Join(h.check(), h.name().check())
 }
 
 // lineReader reads JSON lines of bounded length.

@@ -193,7 +193,7 @@ func TestVerifyListsStraysAndForeignObjects(t *testing.T) {
 		}
 		open := newSample(Ref{"site", "20261123-043000-0000"})
 		open.run = "open"
-		if err := a.Begin(ctx, open.ref, open.run, []byte(`{}`)); err != nil {
+		if err := a.Begin(ctx, open.ref, open.run, []byte(`{}`), nil); err != nil {
 			t.Fatal(err)
 		}
 		rec := must(open.putPart(ctx, a, PartName{Node: "n", Name: "database", Token: "t"}))(t)

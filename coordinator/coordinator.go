@@ -82,6 +82,10 @@ type Outcome struct {
 	Retries int `json:"retries,omitempty"`
 	Deaths  int `json:"deaths,omitempty"`
 	Epochs  int `json:"epochs,omitempty"`
+	// Resumed counts how often the run was taken up again.
+	Resumed int `json:"resumed,omitempty"`
+	// Plan is a restore's, where it did not do all of it: to resume it.
+	Plan *tasks.Plan `json:"plan,omitempty"`
 	// Workers says how many tasks each worker finished, by node.
 	Workers []ledger.WorkerCount `json:"workers,omitempty"`
 }
@@ -120,9 +124,14 @@ func (c *Coordinator) abandon(ctx context.Context, a *archive.Archive, plan task
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelWait)
 	defer stop()
 	now := time.Now().UTC()
-	return c.store(ctx, a, Outcome{
+	o := Outcome{
 		Run: plan.Run, Operation: plan.Operation, Set: plan.Set, Dump: plan.Dump, State: ledger.StateFailed, Started: now, Ended: now,
-	})
+		Resumed: plan.Resumed,
+	}
+	if plan.Operation == tasks.OpRestore {
+		o.Plan = &plan
+	}
+	return c.store(ctx, a, o)
 }
 
 // cancelWait bounds how long a cancelled run is waited for.
@@ -182,7 +191,10 @@ func (c *Coordinator) conclude(ctx context.Context, a *archive.Archive, plan tas
 	o := Outcome{
 		Run: plan.Run, Operation: plan.Operation, Set: plan.Set, Dump: plan.Dump, State: state.State,
 		Started: state.StartedAt, Ended: state.EndedAt, Failures: state.Failures,
-		Retries: state.Retries, Deaths: state.Deaths, Epochs: state.Epochs,
+		Retries: state.Retries, Deaths: state.Deaths, Epochs: state.Epochs, Resumed: plan.Resumed,
+	}
+	if plan.Operation == tasks.OpRestore && state.State != ledger.StateDone {
+		o.Plan = &plan
 	}
 	// The run has ended as it has: what fails from here on is no failure of it.
 	var failed, err error

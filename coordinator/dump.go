@@ -36,7 +36,11 @@ func (c *Coordinator) Dump(ctx context.Context, r DumpRequest) (Outcome, error) 
 	if err != nil {
 		return Outcome{}, fmt.Errorf("encode plan: %w", err)
 	}
-	if err := r.Archive.Begin(ctx, archive.Ref{Set: plan.Set, Dump: plan.Dump}, plan.Run, stored); err != nil {
+	mark, err := c.aboutRun(&plan)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if err := r.Archive.Begin(ctx, archive.Ref{Set: plan.Set, Dump: plan.Dump}, plan.Run, stored, mark); err != nil {
 		return Outcome{}, fmt.Errorf("begin dump %s: %w", plan.Dump, err)
 	}
 	return c.carryOut(ctx, r.Archive, plan, r.Started, r.Watch)
@@ -75,9 +79,7 @@ func (c *Coordinator) carryOut(ctx context.Context, a *archive.Archive, plan tas
 	if started != nil {
 		started(plan)
 	}
-	if watch == nil {
-		watch = func(ledgerState) {}
-	}
+	watch = watchOrNothing(watch)
 	if err := c.start(ctx, plan); err != nil {
 		return Outcome{}, errors.Join(err, c.abandon(ctx, a, plan))
 	}
@@ -86,4 +88,11 @@ func (c *Coordinator) carryOut(ctx context.Context, a *archive.Archive, plan tas
 		return Outcome{}, err
 	}
 	return c.conclude(ctx, a, plan, state), nil
+}
+
+func watchOrNothing(watch Watch) Watch {
+	if watch == nil {
+		return func(ledgerState) {}
+	}
+	return watch
 }

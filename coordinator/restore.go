@@ -58,15 +58,11 @@ func (c *Coordinator) Restore(ctx context.Context, r RestoreRequest) (Outcome, e
 	if err != nil {
 		return Outcome{}, err
 	}
-	about, err := json.Marshal(struct {
-		Operation tasks.Operation `json:"operation"`
-		Set       string          `json:"set"`
-		Dump      string          `json:"dump"`
-	}{tasks.OpRestore, plan.Set, plan.Dump})
+	mark, err := c.aboutRun(&plan)
 	if err != nil {
-		return Outcome{}, fmt.Errorf("encode run %s: %w", plan.Run, err)
+		return Outcome{}, err
 	}
-	if err := r.Archive.OpenRun(ctx, plan.Run, about); err != nil {
+	if err := r.Archive.OpenRun(ctx, plan.Run, mark); err != nil {
 		return Outcome{}, fmt.Errorf("open run %s: %w", plan.Run, err)
 	}
 	return c.carryOut(ctx, r.Archive, plan, r.Started, r.Watch)

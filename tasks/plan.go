@@ -32,7 +32,9 @@ type Plan struct {
 	Set       string    `json:"set"`
 	Dump      string    `json:"dump"` // the dump that is made or restored
 	Base      string    `json:"base,omitempty"`
-	OnError   OnError   `json:"on_error"`
+	// Resumed counts how often the run was taken up again; what its earlier lives left in the archive is built on.
+	Resumed int     `json:"resumed,omitempty"`
+	OnError OnError `json:"on_error"`
 	// Root is the set that was dumped.
 	Root Node `json:"root"`
 	// Restore says what a restore does; nil for a dump.

@@ -49,6 +49,15 @@ type PartSpec struct {
 	// Identities are those of the tree's root when it was listed: a range of another tree (a root that was unmounted, or
 	// another machine's) must not pass for it.
 	Identities []string `json:"identities,omitempty"`
+	// Adopt is the key of a segment that an earlier life of the run stored for this very range; "" for none. If it is whole
+	// it is taken as the result.
+	Adopt string `json:"adopt,omitempty"`
+}
+
+// SealSpec tells a seal task what it seals.
+type SealSpec struct {
+	// Sealed tells that an earlier life of the run sealed the node: its manifest stands in the archive, and stays.
+	Sealed bool `json:"sealed,omitempty"`
 }
 
 // PartResult is what a part task answers: the archive's record of what it stored, which seal puts into the manifest.

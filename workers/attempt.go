@@ -64,7 +64,7 @@ func (a *attempt) do(parent context.Context) (any, error) {
 	defer beating.Wait()
 	defer cancel(nil)
 
-	r, err := a.Worker.run(ctx, a.claim.Run)
+	r, err := a.Worker.run(ctx, a.claim)
 	if err != nil {
 		return nil, err
 	}

@@ -108,7 +108,7 @@ func TestEntriesThatCannotBeRead(t *testing.T) {
 	if m.Unreadable != 2 || m.Vanished != 2 || m.Entries != 4 || len(m.Problems) != 2 {
 		t.Errorf("manifest says unreadable %d, vanished %d, entries %d, problems %v", m.Unreadable, m.Vanished, m.Entries, m.Problems)
 	}
-	all := b.entries(t, dump, "set/tree")
+	all := b.entries(t, dump)
 	if e := all["changes-always"]; !strings.Contains(e.Err, "mix two states") || e.Size != 4 || len(e.Chunks) != 1 {
 		t.Errorf("entry that always changes: %+v", e)
 	}
@@ -237,7 +237,7 @@ func TestSecondDumpReadsOnlyWhatChanged(t *testing.T) {
 	}
 
 	// An object that is gone is no base: what it held is read again.
-	big := b.entries(t, second, "set/tree")["a/big"].Chunks[0]
+	big := b.entries(t, second)["a/big"].Chunks[0]
 	suffix := ""
 	if big.Zstd {
 		suffix = ".zst"
@@ -327,7 +327,7 @@ func TestRangeThatGrewTakesSeveralSegments(t *testing.T) {
 		t.Fatalf("dump ended %+v", s)
 	}
 	m := b.manifest(t, dump, "set/tree")
-	if m.Entries != 20005 || len(m.Segments) != 3 || len(b.entries(t, dump, "set/tree")) != 20005 {
+	if m.Entries != 20005 || len(m.Segments) != 3 || len(b.entries(t, dump)) != 20005 {
 		t.Errorf("%d entries in %d segments", m.Entries, len(m.Segments))
 	}
 }

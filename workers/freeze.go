@@ -90,7 +90,7 @@ func (a *attempt) openView(ctx context.Context, n tasks.FreezeNode) (_ *held, er
 	if err != nil {
 		return nil, err
 	}
-	h := &held{FreezeNode: n, source: source, limit: node.Limit, key: viewKey{a.claim.Run, n.Node, a.claim.Epoch}}
+	h := &held{FreezeNode: n, source: source, limit: node.Limit, key: viewKey{a.claim.Life(), n.Node, a.claim.Epoch}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.letGo(ctx, h))
@@ -140,7 +140,7 @@ func (a *attempt) letGo(ctx context.Context, h *held) error {
 
 // growParts adds one task for each part of a view and returns how many. They come to this process, which holds the view.
 func (a *attempt) growParts(ctx context.Context, h *held) (int, error) {
-	g := ledger.Growth{Step: h.Step, Window: ledger.Window{ID: fmt.Sprintf("view:%s:%s:%d", h.key.run, h.Node, h.key.epoch), Limit: h.limit}}
+	g := ledger.Growth{Step: h.Step, Window: ledger.Window{ID: fmt.Sprintf("view:%s:%s:%d", a.claim.Run, h.Node, h.key.epoch), Limit: h.limit}}
 	index := 0
 	err := h.view.Parts(ctx, func(p drivers.Part) error {
 		part, err := json.Marshal(p)

@@ -58,11 +58,7 @@ func (a *attempt) listTree(ctx context.Context, n tasks.FreezeNode) (_ any, err 
 		return nil, err
 	}
 	if !c.next.Done {
-		err = tree.Walk(ctx, drivers.Range{From: string(c.next.From)}, func(e drivers.Entry) error { return c.add(ctx, e) })
-		if err != nil {
-			return nil, fmt.Errorf("list node %s: %w", n.Node, err)
-		}
-		if err := c.last(ctx); err != nil {
+		if err := c.list(ctx, tree); err != nil {
 			return nil, err
 		}
 	}
@@ -108,19 +104,50 @@ type cutter struct {
 	flushed time.Time // when ranges were given to the ledger last
 }
 
+// list walks what is not in a segment of an earlier life of the run; those segments become tasks as they are.
+func (c *cutter) list(ctx context.Context, tree drivers.Tree) error {
+	stored, err := c.storedSegments(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		gap := drivers.Range{From: string(c.next.From)}
+		if len(stored) > 0 {
+			gap.To = stored[0].From
+		}
+		if len(stored) == 0 || gap.To > gap.From {
+			if err := tree.Walk(ctx, gap, func(e drivers.Entry) error { return c.add(ctx, e) }); err != nil {
+				return fmt.Errorf("list node %s: %w", c.node.Node, err)
+			}
+			if gap.To == "" {
+				return c.last(ctx)
+			}
+			if err := c.cut(gap.To, ""); err != nil {
+				return err
+			}
+		}
+		if err := c.cut(stored[0].To, stored[0].Key); err != nil {
+			return err
+		}
+		if err := c.flushSome(ctx); err != nil {
+			return err
+		}
+		if stored[0].To == "" {
+			return c.close(ctx)
+		}
+		stored = stored[1:]
+	}
+}
+
 // add takes one entry into the current range, or begins a new range with it.
 func (c *cutter) add(ctx context.Context, e drivers.Entry) error {
 	full := c.entries > 0 && (c.entries >= rangeEntries || c.bytes+e.Size > rangeBytes)
 	if full {
-		if err := c.cut(e.Path); err != nil {
+		if err := c.cut(e.Path, ""); err != nil {
 			return err
 		}
-		// Parts are read while the listing goes on, so they are not kept for long.
-		if len(c.growth.Tasks) >= ledger.AtomicGrowth || time.Since(c.flushed) > flushEvery {
-			if err := c.flush(ctx); err != nil {
-				return err
-			}
-			c.flushed = time.Now()
+		if err := c.flushSome(ctx); err != nil {
+			return err
 		}
 	}
 	c.entries++
@@ -128,9 +155,23 @@ func (c *cutter) add(ctx context.Context, e drivers.Entry) error {
 	return nil
 }
 
-// cut ends the current range before to ("": the end).
-func (c *cutter) cut(to string) error {
-	spec, err := json.Marshal(tasks.PartSpec{Index: c.next.Index, Epoch: c.claim.Epoch, From: c.next.From, To: []byte(to), Identities: c.next.Identities})
+// flushSome gives what was collected to the ledger now and then: parts are read while the listing goes on.
+func (c *cutter) flushSome(ctx context.Context) error {
+	if len(c.growth.Tasks) < ledger.AtomicGrowth && time.Since(c.flushed) <= flushEvery {
+		return nil
+	}
+	if err := c.flush(ctx); err != nil {
+		return err
+	}
+	c.flushed = time.Now()
+	return nil
+}
+
+// cut ends the current range before to ("": the end). adopt is the segment that holds the range already, if any.
+func (c *cutter) cut(to, adopt string) error {
+	spec, err := json.Marshal(tasks.PartSpec{
+		Index: c.next.Index, Epoch: c.claim.Epoch, From: c.next.From, To: []byte(to), Identities: c.next.Identities, Adopt: adopt,
+	})
 	if err != nil {
 		return fmt.Errorf("encode range %d of node %s: %w", c.next.Index, c.node.Node, err)
 	}
@@ -154,9 +195,13 @@ func (c *cutter) flush(ctx context.Context) error {
 }
 
 func (c *cutter) last(ctx context.Context) error {
-	if err := c.cut(""); err != nil {
+	if err := c.cut("", ""); err != nil {
 		return err
 	}
+	return c.close(ctx)
+}
+
+func (c *cutter) close(ctx context.Context) error {
 	c.growth.Close, c.next.Done = true, true
 	return c.flush(ctx)
 }

@@ -192,7 +192,7 @@ func (b *bench) dumpPlan(t *testing.T, onError tasks.OnError, base string, nodes
 		commit.Needs = append(commit.Needs, "seal:"+path)
 	}
 	plan.Steps = append(plan.Steps, commit)
-	if err := b.archive.Begin(t.Context(), archive.Ref{Set: "set", Dump: dump}, plan.Run, spec(t, plan)); err != nil {
+	if err := b.archive.Begin(t.Context(), archive.Ref{Set: "set", Dump: dump}, plan.Run, spec(t, plan), nil); err != nil {
 		t.Fatal(err)
 	}
 	return plan
@@ -240,11 +240,11 @@ func (b *bench) manifest(t *testing.T, plan tasks.Plan, path string) archive.Nod
 	return archive.NodeManifest{}
 }
 
-// entries returns a node's entries in a dump.
-func (b *bench) entries(t *testing.T, plan tasks.Plan, path string) map[string]archive.Entry {
+// entries returns the entries of the node set/tree in a dump.
+func (b *bench) entries(t *testing.T, plan tasks.Plan) map[string]archive.Entry {
 	t.Helper()
 	all := map[string]archive.Entry{}
-	for _, s := range b.manifest(t, plan, path).Segments {
+	for _, s := range b.manifest(t, plan, "set/tree").Segments {
 		err := b.archive.Segment(t.Context(), s, func(e archive.Entry) error { all[e.Path] = e; return nil })
 		if err != nil {
 			t.Fatal(err)

@@ -29,7 +29,7 @@ func (a *attempt) dumpPart(ctx context.Context, spec tasks.PartSpec) (any, error
 	if err := json.Unmarshal(spec.Part, &part); err != nil {
 		return nil, fmt.Errorf("task %s: %w: decode part: %w", a.claim.Task.ID, drivers.ErrInvalid, err)
 	}
-	view, err := a.views.get(viewKey{a.claim.Run, a.claim.Task.Node, spec.Epoch})
+	view, err := a.views.get(viewKey{a.claim.Life(), a.claim.Task.Node, spec.Epoch})
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,9 @@ func (a *attempt) dumpRange(ctx context.Context, spec tasks.PartSpec) (_ any, er
 	if err := sameRoot(ctx, tree, path, spec.Identities); err != nil {
 		return nil, err
 	}
+	if result, ok, err := a.adopt(ctx, spec); ok || err != nil {
+		return result, err
+	}
 	span := drivers.Range{From: string(spec.From), To: string(spec.To)}
 	base, err := a.openBase(ctx, path, span)
 	if err != nil {
@@ -38,7 +41,7 @@ func (a *attempt) dumpRange(ctx context.Context, spec tasks.PartSpec) (_ any, er
 	}
 	content := a.run.archive.NewContentWriter(ctx)
 	defer content.Close()
-	d := rangeDump{attempt: a, tree: tree, base: base, content: content, index: spec.Index, span: span}
+	d := rangeDump{attempt: a, tree: tree, base: base, content: content, index: spec.Index, span: span, root: rootText(spec.Identities)}
 	err = tree.Walk(ctx, span, func(e drivers.Entry) error { return d.add(ctx, e) })
 	if err != nil {
 		return nil, fmt.Errorf("dump node %s: %w", path, err)
@@ -61,6 +64,7 @@ type rangeDump struct {
 	content  *archive.ContentWriter
 	index    int
 	span     drivers.Range // what is not in a segment yet
+	root     string
 	entries  []archive.Entry
 	meta     int   // size of what the entries hold beside their content
 	stored   int64 // bytes that earlier segments stored
@@ -76,7 +80,7 @@ func (d *rangeDump) cut(ctx context.Context, to string) error {
 		return fmt.Errorf("store contents of node %s: %w", path, err)
 	}
 	record, err := d.run.archive.PutSegment(ctx, d.run.ref, archive.SegmentName{
-		Node: path, Index: d.index, From: d.span.From, To: to, Token: d.claim.Token + "x" + strconv.Itoa(len(d.segments)),
+		Node: path, Index: d.index, From: d.span.From, To: to, Token: d.claim.Token + "x" + strconv.Itoa(len(d.segments)), Root: d.root,
 	}, d.entries)
 	if err != nil {
 		return fmt.Errorf("store segment %d of node %s: %w", d.index, path, err)

@@ -26,6 +26,9 @@ var errIncomplete = errors.New("results are incomplete")
 func (a *attempt) seal(ctx context.Context) (any, error) {
 	path := a.claim.Task.Node
 	node := a.run.nodes[path]
+	if sealed, err := a.sealedBefore(); sealed || err != nil {
+		return a.sealedResult(ctx, path, err)
+	}
 	kind, err := a.cfg.Registry.Lookup(node.Driver)
 	if err != nil {
 		return nil, errors.Join(drivers.ErrInvalid, err)
@@ -58,6 +61,38 @@ func (a *attempt) seal(ctx context.Context) (any, error) {
 		result.Problems = append(result.Problems, problem(p.Path, p.Message))
 	}
 	return result, nil
+}
+
+// sealedBefore tells whether an earlier life of the run sealed the node.
+func (a *attempt) sealedBefore() (bool, error) {
+	if a.claim.Task.Spec == nil {
+		return false, nil
+	}
+	var spec tasks.SealSpec
+	err := a.spec(&spec)
+	return spec.Sealed, err
+}
+
+// sealedResult answers for a node that was sealed before, out of its manifest.
+func (a *attempt) sealedResult(ctx context.Context, path string, err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	record, ok, err := a.run.archive.Sealed(ctx, a.run.ref, path)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest of node %s: %w", path, err)
+	}
+	if !ok {
+		return nil, fmt.Errorf("seal node %s: %w: its manifest is gone", path, archive.ErrCorrupt)
+	}
+	stored, err := json.Marshal(record)
+	if err != nil {
+		return nil, fmt.Errorf("encode record of node %s: %w", path, err)
+	}
+	return tasks.NodeResult{
+		Node: path, Driver: record.Driver, Parts: record.Parts, Entries: record.Entries, Bytes: record.Bytes, Stored: record.Stored,
+		Reused: record.Reused, Unreadable: record.Unreadable, Vanished: record.Vanished, Manifest: stored,
+	}, nil
 }
 
 // frozen finds what the freeze task said of this node.

@@ -14,8 +14,8 @@ type views struct {
 }
 
 type viewKey struct {
-	run, node string
-	epoch     int
+	life, node string // of the run, see [ledger.Claim.Life]
+	epoch      int
 }
 
 func (v *views) put(key viewKey, view drivers.View) {

@@ -73,7 +73,7 @@ type Worker struct {
 
 	mu       sync.Mutex
 	archives map[string]*archive.Archive
-	runs     map[string]*runContext
+	runs     map[string]*runContext // by the run's life
 }
 
 // New makes a worker that does not work yet.
@@ -135,10 +135,11 @@ type runContext struct {
 // runsKept bounds the number of runs whose plans a worker keeps in memory.
 const runsKept = 16
 
-// run returns what is known of a run, reading it from the ledger once.
-func (w *Worker) run(ctx context.Context, id string) (*runContext, error) {
+// run returns what is known of a run in one of its lives, reading it from the ledger once.
+func (w *Worker) run(ctx context.Context, claim ledger.Claim) (*runContext, error) {
+	id, life := claim.Run, claim.Life()
 	w.mu.Lock()
-	r, ok := w.runs[id]
+	r, ok := w.runs[life]
 	w.mu.Unlock()
 	if ok {
 		return r, nil
@@ -161,7 +162,7 @@ func (w *Worker) run(ctx context.Context, id string) (*runContext, error) {
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if other, ok := w.runs[id]; ok {
+	if other, ok := w.runs[life]; ok {
 		return other, nil
 	}
 	for old := range w.runs {
@@ -170,7 +171,7 @@ func (w *Worker) run(ctx context.Context, id string) (*runContext, error) {
 		}
 		delete(w.runs, old)
 	}
-	w.runs[id] = r
+	w.runs[life] = r
 	return r, nil
 }
 

@@ -92,14 +92,18 @@ func (a *app) dump(ctx context.Context, o dumpOptions, sources []string) (err er
 	if plan.Dump == "" {
 		return err
 	}
-	// The dump exists if and only if its manifest does, whatever became of the run.
+	return a.endDump(ctx, store, &plan, outcome, err)
+}
+
+// endDump says how a dump's run ended. The dump exists if and only if its manifest does, whatever became of the run.
+func (a *app) endDump(ctx context.Context, store *archive.Archive, plan *tasks.Plan, outcome coordinator.Outcome, err error) error {
 	_, lookErr := store.Manifest(context.WithoutCancel(ctx), archive.Ref{Set: plan.Set, Dump: plan.Dump})
 	committed := lookErr == nil
 	if err != nil {
 		if committed {
 			a.console.problem("warning", "dump "+plan.Dump+" was committed all the same")
 		}
-		return err
+		return resumable(err, plan.Run)
 	}
 	code := exitOfOutcome(outcome)
 	if code == exitOK || code == exitIncomplete {
@@ -114,7 +118,7 @@ func (a *app) dump(ctx context.Context, o dumpOptions, sources []string) (err er
 		a.console.problem("error", fmt.Sprintf("dump %s, but only after %s was committed, run %s", stateText(outcome), plan.Dump, outcome.Run))
 		return &exitError{code}
 	}
-	return a.reportDump(outcome, code, store.Location(), &s.set.Set)
+	return a.reportDump(outcome, code, store.Location(), &plan.Root)
 }
 
 // runDump carries the dump out on an engine of its own.
@@ -217,6 +221,7 @@ func (a *app) reportDump(o coordinator.Outcome, code int, place string, root *ta
 	a.reportFailures(o.Failures)
 	if code != exitOK && code != exitIncomplete {
 		a.console.problem("error", fmt.Sprintf("dump %s, nothing was committed, run %s", stateText(o), o.Run))
+		a.hintResume(o.Run, code)
 		return &exitError{code}
 	}
 	r := dumpResult{

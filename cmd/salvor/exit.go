@@ -40,7 +40,7 @@ func exitMeanings() []exitMeaning {
 		{exitFailed, "failed: a full disk, a server that is gone, a fault of the program"},
 		{exitUsage, "wrong usage or config, unknown or ambiguous name, not an archive, newer format, target not empty"},
 		{exitIncomplete, "done, but entries could not be read or restored, or nodes are missing"},
-		{exitResumable, "the queue lost the run before its end; nothing was committed"},
+		{exitResumable, "the queue lost the run before its end; salvor resume goes on with it"},
 		{exitMissing, "the source or the archive does not exist"},
 		{exitAccess, "access denied"},
 		{exitCorrupt, "the archive, or a database, is damaged"},
@@ -59,6 +59,8 @@ func errorExits() []struct {
 	}{
 		{errUsage, exitUsage},
 		{coordinator.ErrResumable, exitResumable},
+		{coordinator.ErrRunAlive, exitUsage},
+		{coordinator.ErrRunDone, exitUsage},
 		{archive.ErrCorrupt, exitCorrupt},
 		{archive.ErrNotFound, exitMissing},
 		{archive.ErrNotArchive, exitUsage},
@@ -210,7 +212,8 @@ func generalHints() []struct {
 		{archive.ErrInvalid, "an archive is a directory, or a URL such as s3://BUCKET/PREFIX?region=REGION"},
 		{tasks.ErrUnknownNode, "name a node by its path or a unique end of it; salvor show DUMP lists them"},
 		{tasks.ErrAmbiguousNode, "write more of the node's path"},
-		{coordinator.ErrResumable, "run it again when the queue is back"},
+		{coordinator.ErrResumable, "salvor resume goes on with it when the queue is back"},
+		{coordinator.ErrRunDone, "salvor show RUN says what it did"},
 	}
 }
 

@@ -113,9 +113,10 @@ func (a *app) restore(ctx context.Context, o restoreOptions, args []string) (err
 	if o.plan {
 		return a.printRestore(ctx, request, ch, manifest)
 	}
-	outcome, err := a.runRestore(ctx, s, request, ch)
+	var run string
+	outcome, err := a.runRestore(ctx, s, request, ch, &run)
 	if err != nil {
-		return err
+		return resumable(err, run)
 	}
 	return a.reportRestore(outcome, ch)
 }
@@ -164,7 +165,7 @@ func (a *app) chooseNodes(root *tasks.Node, manifest archive.Manifest, o restore
 }
 
 // runRestore carries the restore out on an engine of its own.
-func (a *app) runRestore(ctx context.Context, s settings, r coordinator.RestoreRequest, ch choice) (_ coordinator.Outcome, err error) {
+func (a *app) runRestore(ctx context.Context, s settings, r coordinator.RestoreRequest, ch choice, run *string) (_ coordinator.Outcome, err error) {
 	e, err := a.startEngine(ctx, s.set.Queue)
 	if err != nil {
 		return coordinator.Outcome{}, err
@@ -174,6 +175,7 @@ func (a *app) runRestore(ctx context.Context, s settings, r coordinator.RestoreR
 	defer progress.end()
 	r.Watch = progress.update
 	r.Started = func(plan tasks.Plan) {
+		*run = plan.Run
 		for path, source := range ch.literals {
 			e.literals.put(plan.Run, path, source)
 		}
@@ -188,6 +190,7 @@ func (a *app) reportRestore(o coordinator.Outcome, ch choice) error {
 	a.reportFailures(o.Failures)
 	if code != exitOK && code != exitIncomplete {
 		a.console.problem("error", fmt.Sprintf("restore %s, run %s", stateText(o), o.Run))
+		a.hintResume(o.Run, code)
 		return &exitError{code}
 	}
 	if len(ch.missing) > 0 {

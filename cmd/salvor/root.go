@@ -131,7 +131,7 @@ func (a *app) rootCommand() *cobra.Command {
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml")
 	root.AddCommand(
 		a.dumpCommand(), a.restoreCommand(), a.listCommand(), a.showCommand(), a.verifyCommand(), a.planCommand(),
-		a.runsCommand(), a.demoCommand(), a.versionCommand(),
+		a.runsCommand(), a.resumeCommand(), a.demoCommand(), a.versionCommand(),
 	)
 	return root
 }

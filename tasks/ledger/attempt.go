@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"salvor/tasks"
 )
@@ -22,6 +23,13 @@ type Claim struct {
 	Try int
 	// Checkpoint is what an earlier attempt stored last with [Ledger.Grow]; nil if none did.
 	Checkpoint json.RawMessage
+}
+
+// Life names the run's life that the attempt belongs to: a run that is resumed keeps its id, and begins another life with a
+// plan of its own.
+func (c Claim) Life() string {
+	generation, _, _ := strings.Cut(c.Attempt, "-")
+	return c.Run + " " + generation
 }
 
 // Signal is what a beat learns.

@@ -23,6 +23,7 @@ import (
 // use.
 type Conn struct {
 	rdb      redis.UniversalClient
+	where    string
 	embedded *miniredis.Miniredis
 	close    sync.Once
 	closeErr error
@@ -78,7 +79,7 @@ func Open(ctx context.Context, rawURL string) (*Conn, error) {
 	if err := check(ctx, client, where); err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
-	return &Conn{rdb: client}, nil
+	return &Conn{rdb: client, where: where}, nil
 }
 
 // OpenEmbedded starts a queue inside this process, reachable from this machine only and with a random password.
@@ -101,11 +102,14 @@ func OpenEmbedded(ctx context.Context) (*Conn, error) {
 		server.Close()
 		return nil, fmt.Errorf("start embedded queue: %w", err)
 	}
-	return &Conn{rdb: client, embedded: server}, nil
+	return &Conn{rdb: client, where: "this process", embedded: server}, nil
 }
 
 // Redis returns the client. It is closed with the Conn.
 func (c *Conn) Redis() redis.UniversalClient { return c.rdb }
+
+// Where says where the queue is, without secrets.
+func (c *Conn) Where() string { return c.where }
 
 // Embedded tells whether the queue lives in this process.
 func (c *Conn) Embedded() bool { return c.embedded != nil }

@@ -1,0 +1,161 @@
+package archive
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestReopen(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, a *Archive) {
+		ctx := t.Context()
+		if err := a.Begin(ctx, testRef, testRun, json.RawMessage(`{}`), json.RawMessage(`{"n":1}`)); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.EndRun(ctx, Run{Run: testRun, Set: testRef.Set, Dump: testRef.Dump, State: "failed", Exit: 1}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := a.Reopen(ctx, testRun, testRef, json.RawMessage(`{"n":2}`)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		run, err := a.Run(ctx, testRun)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if run.State != StateOpen || run.Dump != testRef.Dump || string(run.Detail) != `{"n":2}` {
+			t.Errorf("run that was opened again: %+v", run)
+		}
+		if err := a.EndRun(ctx, Run{Run: testRun, State: "done"}); err != nil {
+			t.Errorf("the run cannot end again: %v", err)
+		}
+		wantError(t, a.Reopen(ctx, "../x", Ref{}, nil), ErrInvalid)
+		wantError(t, a.Reopen(ctx, testRun, Ref{Set: "..", Dump: "x"}, nil), ErrInvalid)
+		wantError(t, a.Reopen(ctx, testRun, Ref{}, json.RawMessage(`{`)), ErrInvalid)
+	})
+}
+
+func TestSealedAndUnseal(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, a *Archive) {
+		ctx := t.Context()
+		s := newSample(testRef)
+		if err := s.put(ctx, a); err != nil {
+			t.Fatal(err)
+		}
+		m, err := a.Manifest(ctx, testRef)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantError(t, a.Unseal(ctx, testRef, m.Nodes[0].Path), ErrExists)
+		if err := a.store.remove(ctx, testRef.dir()+"manifest.json"); err != nil {
+			t.Fatal(err)
+		}
+		got, ok, err := a.Sealed(ctx, testRef, m.Nodes[0].Path)
+		if err != nil || !ok {
+			t.Fatalf("Sealed: %v, %v", ok, err)
+		}
+		if diff := cmp.Diff(m.Nodes[0], got); diff != "" {
+			t.Errorf("record (-committed +found):\n%s", diff)
+		}
+		for range 2 {
+			if err := a.Unseal(ctx, testRef, m.Nodes[0].Path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, ok, err := a.Sealed(ctx, testRef, m.Nodes[0].Path); ok || err != nil {
+			t.Errorf("Sealed of a node without a manifest: %v, %v", ok, err)
+		}
+		overwrite(t, a, nodeKey(testRef, m.Nodes[1].Path), []byte("{}\n"))
+		if _, ok, err := a.Sealed(ctx, testRef, m.Nodes[1].Path); ok || err != nil {
+			t.Errorf("Sealed of a node with a damaged manifest: %v, %v", ok, err)
+		}
+	})
+}
+
+func TestStoredSegments(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, a *Archive) {
+		ctx := t.Context()
+		put := func(name SegmentName, paths ...string) SegmentRecord {
+			t.Helper()
+			name.Node = "set/n"
+			var entries []Entry
+			for _, p := range paths {
+				entries = append(entries, Entry{Path: p, Type: "directory", Meta: json.RawMessage(`{}`)})
+			}
+			rec, err := a.PutSegment(ctx, testRef, name, entries)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return rec
+		}
+		last := put(SegmentName{Index: 3, From: "x", Token: "a", Root: "r"}, "x\xff", "y")
+		short := put(SegmentName{Index: 0, To: "m", Token: "b", Root: "r"}, "", "a")
+		long := put(SegmentName{Index: 0, To: "x", Token: "c", Root: "r"}, "", "a", "m")
+		damaged := put(SegmentName{Index: 7, From: "z", Token: "d"}, "z")
+		overwrite(t, a, damaged.Key, []byte("no segment"))
+		overwrite(t, a, dataDir(testRef, "set/n")+"segment-000001-e.jsonl.zst", object(t, a, last.Key)) // another's name
+
+		got, err := a.StoredSegments(ctx, testRef, "set/n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []StoredSegment{
+			{long.Key, long.Size, "", "x", "r"}, {short.Key, short.Size, "", "m", "r"}, {last.Key, last.Size, "x", "", "r"},
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("segments (-want +got):\n%s", diff)
+		}
+		rec, ok, err := a.Adopt(ctx, long.Key, "", "x")
+		if !ok || err != nil {
+			t.Fatalf("Adopt: %v, %v", ok, err)
+		}
+		long.Index = rec.Index
+		if diff := cmp.Diff(long, rec); diff != "" {
+			t.Errorf("adopted record (-stored +adopted):\n%s", diff)
+		}
+		for name, ask := range map[string]StoredSegment{
+			"another range": {Key: long.Key, To: "m"}, "a missing one": {Key: long.Key + "x"}, "a damaged one": {Key: damaged.Key, From: "z"},
+		} {
+			if _, ok, err := a.Adopt(ctx, ask.Key, ask.From, ask.To); ok || err != nil {
+				t.Errorf("Adopt of %s: %v, %v", name, ok, err)
+			}
+		}
+		data := slices.Clone(object(t, a, long.Key))
+		for i := range data {
+			data[i] ^= 1
+			overwrite(t, a, long.Key, data)
+			if rec, ok, err := a.Adopt(ctx, long.Key, "", "x"); err != nil || ok && (rec.Entries != long.Entries || rec.Bytes != long.Bytes) {
+				t.Errorf("Adopt with byte %d changed: %v, %v", i, ok, err)
+			}
+			data[i] ^= 1
+		}
+	})
+}
+
+func FuzzSegmentHeader(f *testing.F) {
+	location, o := places["bucket"](f)
+	a := create(f, location, o)
+	rec, err := a.PutSegment(f.Context(), testRef, SegmentName{Node: "n", Token: "t"}, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(object(f, a, rec.Key))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) == 0 {
+			return
+		}
+		overwrite(t, a, rec.Key, data)
+		if _, err := a.StoredSegments(t.Context(), testRef, "n"); err != nil {
+			t.Error(err)
+		}
+		if _, _, err := a.Adopt(t.Context(), rec.Key, "", ""); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"salvor/archive"
+	"salvor/coordinator"
+	"salvor/drivers"
+	"salvor/internal/secret"
+	"salvor/tasks"
+)
+
+type resumeOptions struct {
+	into  []string
+	force bool
+}
+
+func (a *app) resumeCommand() *cobra.Command {
+	var o resumeOptions
+	c := &cobra.Command{
+		Use:   "resume [RUN]",
+		Short: "Go on with a dump or a restore that was interrupted",
+		Long: "Go on with a run that was killed, cancelled, or failed, from what the archive holds of it. Of a dump, nodes that\n" +
+			"are done are not dumped again, and trees go on where they were; databases are dumped anew. Of a restore, what the\n" +
+			"target holds already is not written again.\n\n" +
+			"RUN is a run's id or a unique beginning of it; without it, the one run that is open. A run that still goes on in\n" +
+			"its queue is only watched to its end. It ends as the dump or the restore would have." +
+			exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitResumable, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
+		Example: "  salvor resume --archive /backups\n  salvor resume 0199a3 --config backupset.yaml",
+		Args:    cobra.MaximumNArgs(1),
+		RunE:    func(c *cobra.Command, args []string) error { return a.resume(c.Context(), o, args) },
+	}
+	f := c.Flags()
+	f.StringArrayVar(&o.into, "into", nil, "a restore's target whose text held a secret, again: [NODE=]PLACE")
+	f.BoolVar(&o.force, "force", false, "go on although nobody can tell whether the process that ran it is gone: make sure that it is")
+	return c
+}
+
+// resumeHint tells how to go on with a run.
+func resumeHint(run string) string { return "salvor resume " + run + " goes on with it" }
+
+// hintResume tells how to go on with a run that ended by what passes: an interrupt, a full disk, a server that was gone.
+func (a *app) hintResume(run string, code int) {
+	if code == exitFailed || code == exitInterrupted {
+		a.console.problem("hint", resumeHint(run))
+	}
+}
+
+// resumable gives the error of a run that was lost the hint that names it.
+func resumable(err error, run string) error {
+	if run == "" || !errors.Is(err, coordinator.ErrResumable) {
+		return err
+	}
+	return withHint(err, resumeHint(run)+" when the queue is back")
+}
+
+func (a *app) resume(ctx context.Context, o resumeOptions, args []string) (err error) {
+	s, err := a.settings(needArchive)
+	if err != nil {
+		return err
+	}
+	store, err := a.openArchive(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = also(err, store.Close()) }()
+	run, err := a.interruptedRun(ctx, store, s, args)
+	if err != nil {
+		return err
+	}
+	e, err := a.startEngine(ctx, s.set.Queue)
+	if err != nil {
+		return err
+	}
+	defer func() { a.stopEngine(ctx, e) }()
+	progress := a.newProgress()
+	defer progress.end()
+	var plan tasks.Plan
+	var ch choice
+	outcome, err := e.Resume(ctx, coordinator.ResumeRequest{
+		Archive: store, Location: s.archive, Run: run, Force: o.force, Watch: progress.update,
+		Started: func(p tasks.Plan) (err error) {
+			plan = p
+			if ch, err = a.secretsAgain(e, s, &plan, o.into); err == nil {
+				progress.begin(string(plan.Operation), plan.Dump)
+			}
+			return err
+		},
+	})
+	progress.end()
+	if err == nil && plan.Run == "" { // it had committed before it was killed
+		if plan, err = coordinator.StoredPlan(ctx, store, archive.Ref{Set: outcome.Set, Dump: outcome.Dump}); err != nil {
+			return err
+		}
+	}
+	switch {
+	case plan.Run == "":
+		return err
+	case plan.Operation == tasks.OpDump:
+		return a.endDump(ctx, store, &plan, outcome, err)
+	case err != nil:
+		return resumable(err, plan.Run)
+	default:
+		return a.reportRestore(outcome, ch)
+	}
+}
+
+// interruptedRun finds the run that is named, or the only one that is open.
+func (a *app) interruptedRun(ctx context.Context, store *archive.Archive, s settings, args []string) (archive.Run, error) {
+	if len(args) > 0 {
+		return store.Run(ctx, args[0])
+	}
+	runs, err := store.Runs(ctx)
+	if err != nil {
+		return archive.Run{}, err
+	}
+	var open []archive.Run
+	for _, r := range runs {
+		l, _, err := runLineOf(r)
+		if err != nil {
+			return archive.Run{}, err
+		}
+		if r.State == archive.StateOpen && (s.setName == "" || l.Set == s.setName) {
+			open = append(open, r)
+		}
+	}
+	switch len(open) {
+	case 0:
+		return archive.Run{}, usagef("salvor runs lists all runs; one that failed or was cancelled is resumed by its name", "no run is open")
+	case 1:
+		return open[0], nil
+	}
+	names := mapped(open, func(r archive.Run) string { return r.Run })
+	return archive.Run{}, usagef("name one of them", "%d runs are open: %s", len(open), strings.Join(names, ", "))
+}
+
+// secretsAgain finds the sources of a run that held a secret, which are stored nowhere: in the config, or in --into.
+func (a *app) secretsAgain(e *engine, s settings, plan *tasks.Plan, into []string) (choice, error) {
+	if plan.Operation == tasks.OpDump {
+		if len(into) > 0 {
+			return choice{}, usagef("", "--into is for restores, and run %s is a dump", plan.Run)
+		}
+		return choice{}, a.sourcesAgain(e, s, plan)
+	}
+	ch := choice{nodes: plan.Restore.Nodes}
+	again := &chooser{root: &plan.Root, drivers: taskDrivers(a.registry), held: make(map[string]archive.NodeRecord)}
+	again.nodes, again.literals = make(map[string]tasks.RestoreNode), make(map[string]secret.Text)
+	for path := range plan.Root.Walk() {
+		n, ok := plan.Restore.Nodes[path]
+		if !ok {
+			continue
+		}
+		ch.paths = append(ch.paths, path)
+		if n.Source == tasks.RedactedSource {
+			n.Elsewhere = false
+			again.nodes[path], again.paths = n, append(again.paths, path)
+		}
+	}
+	for _, text := range into {
+		if err := again.readInto(text); err != nil {
+			return ch, err
+		}
+	}
+	for _, path := range again.paths {
+		text, ok := again.literals[path]
+		if !ok {
+			return ch, usagef("name it again with --into", "the target of node %s held a secret, which is not stored", path)
+		}
+		e.literals.put(plan.Run, path, text)
+	}
+	ch.literals = again.literals
+	return ch, nil
+}
+
+// sourcesAgain takes sources that held a secret from the config.
+func (a *app) sourcesAgain(e *engine, s settings, plan *tasks.Plan) error {
+	if !s.hasSet && a.place(a.config, envConfig) == "" {
+		if err := a.readConfig(&s, ""); err != nil {
+			return err
+		}
+	}
+	literals := make(map[string]secret.Text)
+	for path, n := range s.set.Set.Walk() {
+		if !n.Literal.IsEmpty() {
+			literals[path] = n.Literal
+		}
+	}
+	for path, n := range plan.Root.Walk() {
+		switch {
+		case n.Driver == "":
+		case n.Source == tasks.RedactedSource:
+			text, ok := literals[path]
+			if !ok {
+				return drivers.WithHint(fmt.Errorf("%w: the source of node %s held a secret, which is not stored", drivers.ErrInvalid, path),
+					"name the config that holds it with --config, or dump anew")
+			}
+			e.literals.put(plan.Run, path, text)
+		case s.set.Queue == "":
+			if _, err := a.resolve(n.Source); err != nil {
+				return fmt.Errorf("node %s: %w", path, err)
+			}
+		}
+	}
+	return nil
+}

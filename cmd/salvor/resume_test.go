@@ -1,0 +1,194 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"salvor/archive"
+)
+
+// lifetime is what an open run's mark says of its process.
+type lifetime map[string]any
+
+// interrupt takes the last run of an archive back to where a kill would have left it.
+func interrupt(t *testing.T, place string, process lifetime) archive.Run {
+	t.Helper()
+	ctx := t.Context()
+	a, err := archive.Open(ctx, place, archive.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	runs, err := a.Runs(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := runs[len(runs)-1]
+	ref := archive.Ref{}
+	about := map[string]any{"operation": run.Operation, "set": run.Set, "dump": run.Dump, "process": process}
+	if run.Operation == "dump" {
+		ref = archive.Ref{Set: run.Set, Dump: run.Dump}
+		if err := os.Remove(filepath.Join(place, "dumps", run.Set, run.Dump, "manifest.json")); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		var outcome map[string]any
+		if err := json.Unmarshal(run.Detail, &outcome); err != nil {
+			t.Fatal(err)
+		}
+		about["plan"] = outcome["plan"]
+	}
+	mark, err := json.Marshal(about)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Reopen(ctx, run.Run, ref, mark); err != nil {
+		t.Fatal(err)
+	}
+	return run
+}
+
+// dead is a process of this machine that is gone.
+func dead(t *testing.T) lifetime {
+	t.Helper()
+	hostname, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lifetime{"hostname": hostname, "pid": 1<<22 + 1, "boot": "an earlier one"}
+}
+
+func TestResumeInterruptedDump(t *testing.T) {
+	t.Parallel()
+	source := writeTree(t, map[string]string{"a": "1", "b/c": "2"})
+	place := filepath.Join(t.TempDir(), "archive")
+	dump := strings.TrimSpace(mustCall(t, "dump", "--archive", place, "dir:"+source))
+	run := interrupt(t, place, dead(t))
+	if list := mustCall(t, "list", "--archive", place); strings.Contains(list, dump) {
+		t.Errorf("an uncommitted dump is listed:\n%s", list)
+	}
+	if got := strings.TrimSpace(mustCall(t, "resume", "--archive", place)); got != dump {
+		t.Errorf("resume answered %q, want %s", got, dump)
+	}
+	target := filepath.Join(t.TempDir(), "new")
+	mustCall(t, "restore", "--archive", place, dump, "--into", target)
+	if data, err := os.ReadFile(filepath.Join(target, "b/c")); err != nil || string(data) != "2" {
+		t.Errorf("restored: %q, %v", data, err)
+	}
+	_, problems, code := call(t, "resume", "--archive", place, run.Run)
+	if code != exitUsage || !strings.Contains(problems, "the run is done") {
+		t.Errorf("resume of a run that is done: exit code %d\n%s", code, problems)
+	}
+}
+
+// TestResumeCommittedDump: killed between the commit and the report.
+func TestResumeCommittedDump(t *testing.T) {
+	t.Parallel()
+	source := writeTree(t, map[string]string{"a": "1"})
+	place := filepath.Join(t.TempDir(), "archive")
+	dump := strings.TrimSpace(mustCall(t, "dump", "--archive", place, "dir:"+source))
+	manifest := filepath.Join(place, "dumps/default", dump, "manifest.json")
+	data, err := os.ReadFile(manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	interrupt(t, place, dead(t))
+	if err := os.WriteFile(manifest, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(source); err != nil { // nothing is read again
+		t.Fatal(err)
+	}
+	if got := strings.TrimSpace(mustCall(t, "resume", "--archive", place)); got != dump {
+		t.Errorf("resume answered %q, want %s", got, dump)
+	}
+	if runs := mustCall(t, "runs", "--archive", place); !strings.Contains(runs, "done") || strings.Contains(runs, "open") {
+		t.Errorf("runs after the resume:\n%s", runs)
+	}
+}
+
+func TestResumeRefuses(t *testing.T) {
+	t.Parallel()
+	hostname, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		process lifetime
+		want    string
+	}{
+		"another machine": {lifetime{"hostname": "elsewhere", "pid": 7}, "process 7 on elsewhere carried it out, and from here nobody can tell whether it lives\n" +
+			"salvor: hint: make sure that it is gone, then --force\n"},
+		"a queue": {lifetime{"hostname": hostname, "pid": 7, "queue": "redis:6379"}, "it ran on the queue at redis:6379\n" +
+			"salvor: hint: name its queue with --queue; --force if that is gone for good\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			source := writeTree(t, map[string]string{"a": "1"})
+			place := filepath.Join(t.TempDir(), "archive")
+			dump := strings.TrimSpace(mustCall(t, "dump", "--archive", place, "dir:"+source))
+			run := interrupt(t, place, c.process)
+			_, problems, code := call(t, "resume", "--archive", place)
+			want := fmt.Sprintf("salvor: error: resume run %s: the run may still be carried out: %s", run.Run, c.want)
+			if code != exitUsage || problems != want {
+				t.Errorf("exit code %d, want %d\n%swant\n%s", code, exitUsage, problems, want)
+			}
+			if got := strings.TrimSpace(mustCall(t, "resume", "--archive", place, "--force")); got != dump {
+				t.Errorf("forced resume answered %q, want %s", got, dump)
+			}
+		})
+	}
+}
+
+// TestResumeFailedRestore: what failed is resumed by its name, with the same target.
+func TestResumeFailedRestore(t *testing.T) {
+	t.Parallel()
+	source := writeTree(t, map[string]string{"a": "1", "z/b": "2"})
+	place := filepath.Join(t.TempDir(), "archive")
+	mustCall(t, "dump", "--archive", place, "dir:"+source)
+	target := filepath.Join(t.TempDir(), "new")
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	obstacle := filepath.Join(target, "a")
+	if err := os.WriteFile(obstacle, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, problems, code := call(t, "restore", "--archive", place, "--into", target); code != exitUsage {
+		t.Fatalf("restore over a file: exit code %d\n%s", code, problems)
+	}
+	if err := os.Remove(obstacle); err != nil {
+		t.Fatal(err)
+	}
+	_, problems, code := call(t, "resume", "--archive", place)
+	if want := "salvor: error: no run is open\nsalvor: hint: salvor runs lists all runs; one that failed or was cancelled is resumed by its name\n"; code != exitUsage || problems != want {
+		t.Errorf("resume without an open run: exit code %d\n%s", code, problems)
+	}
+	a, err := archive.Open(t.Context(), place, archive.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs, err := a.Runs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustCall(t, "resume", "--archive", place, runs[1].Run)
+	if data, err := os.ReadFile(filepath.Join(target, "z/b")); err != nil || string(data) != "2" {
+		t.Errorf("restored: %q, %v", data, err)
+	}
+	_, problems, code = call(t, "resume", "--archive", place, runs[1].Run)
+	if code != exitUsage || !strings.Contains(problems, "the run is done") {
+		t.Errorf("resume of a restore that is done: exit code %d\n%s", code, problems)
+	}
+}

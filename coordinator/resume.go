@@ -1,0 +1,301 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"salvor/archive"
+	"salvor/tasks"
+	"salvor/tasks/ledger"
+)
+
+// Errors of [Coordinator.Resume]. They have hints.
+var (
+	// ErrRunAlive is returned for a run that another process carries out, or may.
+	ErrRunAlive = errors.New("the run may still be carried out")
+	// ErrRunDone is returned for a run that ended with all that it could do.
+	ErrRunDone = errors.New("the run is done")
+)
+
+// about is what the archive keeps of an open run.
+type about struct {
+	Operation tasks.Operation `json:"operation"`
+	Set       string          `json:"set"`
+	Dump      string          `json:"dump"`
+	Resumed   int             `json:"resumed,omitempty"`
+	Process   Process         `json:"process"`
+	// Plan is a restore's plan; a dump's stands beside its data.
+	Plan *tasks.Plan `json:"plan,omitempty"`
+}
+
+// aboutRun describes a run that this process opens.
+func (c *Coordinator) aboutRun(plan *tasks.Plan) (json.RawMessage, error) {
+	self, err := c.self()
+	if err != nil {
+		return nil, err
+	}
+	a := about{Operation: plan.Operation, Set: plan.Set, Dump: plan.Dump, Resumed: plan.Resumed, Process: self}
+	if plan.Operation != tasks.OpDump {
+		a.Plan = plan
+	}
+	data, err := json.Marshal(a)
+	if err != nil {
+		return nil, fmt.Errorf("encode run %s: %w", plan.Run, err)
+	}
+	return data, nil
+}
+
+func (c *Coordinator) self() (Process, error) {
+	if c.cfg.Conn.Embedded() {
+		return thisProcess("")
+	}
+	return thisProcess(c.cfg.Conn.Where())
+}
+
+// ResumeRequest is a run that is to be taken up again.
+type ResumeRequest struct {
+	Archive  *archive.Archive
+	Location string // how workers find the archive
+	Run      archive.Run
+	// Force goes on although the process that carried the run out may live. Whoever sets it has made sure that it does not.
+	Force bool
+	// Started is called with the plan, before any work; its error ends the resume with nothing changed.
+	Started func(tasks.Plan) error
+	Watch   Watch
+}
+
+// Resume takes up a run that was interrupted, or that ended without having committed its dump or finished its restore. A
+// run that the ledger still knows is only watched to its end.
+//
+// # What is done again
+//
+// Of a dump: nodes that are sealed are not; trees go on after the segments that are stored; streams start again, and so do all
+// members of a group that is frozen together unless all of them are sealed. Of a restore: everything, but what a target holds
+// already is not written again.
+//
+// The run keeps its id. Errors: [ErrRunAlive], [ErrRunDone], those of the archive. See [Coordinator.Dump] for the outcome.
+func (c *Coordinator) Resume(ctx context.Context, r ResumeRequest) (Outcome, error) {
+	past, err := c.past(ctx, r)
+	if err != nil {
+		return Outcome{}, err
+	}
+	plan := past.plan
+	if state, err := c.cfg.Ledger.State(ctx, plan.Run); err == nil {
+		return c.follow(ctx, r, state)
+	} else if !errors.Is(err, ledger.ErrNoRun) {
+		return Outcome{}, fmt.Errorf("look up run %s: %w", plan.Run, err)
+	}
+	if err := c.mayTakeOver(r, past); err != nil {
+		return Outcome{}, err
+	}
+	if plan.Operation == tasks.OpDump {
+		done, err := c.committed(ctx, r.Archive, plan)
+		if done != nil && !past.open {
+			err = fmt.Errorf("resume run %s: %w: dump %s is committed", plan.Run, ErrRunDone, plan.Dump)
+		}
+		if done != nil || err != nil {
+			return c.reportCommitted(ctx, r.Archive, plan, done, err)
+		}
+	}
+	plan.Archive, plan.Resumed = r.Location, past.resumed+1
+	if r.Started != nil {
+		if err := r.Started(plan); err != nil {
+			return Outcome{}, err
+		}
+	}
+	ref := archive.Ref{}
+	if plan.Operation == tasks.OpDump {
+		ref = archive.Ref{Set: plan.Set, Dump: plan.Dump}
+		if err := c.skipSealed(ctx, r.Archive, &plan); err != nil {
+			return Outcome{}, err
+		}
+	}
+	mark, err := c.aboutRun(&plan)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if err := r.Archive.Reopen(ctx, plan.Run, ref, mark); err != nil {
+		return Outcome{}, fmt.Errorf("open run %s again: %w", plan.Run, err)
+	}
+	return c.carryOut(ctx, r.Archive, plan, nil, r.Watch)
+}
+
+// pastRun is what the archive knows of a run.
+type pastRun struct {
+	plan    tasks.Plan
+	resumed int
+	open    bool
+	process Process
+}
+
+// past reads what the archive knows of a run.
+func (c *Coordinator) past(ctx context.Context, r ResumeRequest) (pastRun, error) {
+	p := pastRun{open: r.Run.State == archive.StateOpen}
+	var a about
+	if p.open && len(r.Run.Detail) > 0 {
+		if err := json.Unmarshal(r.Run.Detail, &a); err != nil {
+			return p, fmt.Errorf("%w: mark of run %s: %w", archive.ErrCorrupt, r.Run.Run, err)
+		}
+		p.process, p.resumed = a.Process, a.Resumed
+	}
+	var ended Outcome
+	if !p.open {
+		if err := json.Unmarshal(r.Run.Detail, &ended); err != nil {
+			return p, fmt.Errorf("%w: report of run %s: %w", archive.ErrCorrupt, r.Run.Run, err)
+		}
+		p.resumed = ended.Resumed
+		if s := ledger.State(r.Run.State); s == ledger.StateDone || s == ledger.StatePartial && r.Run.Operation == string(tasks.OpDump) {
+			return p, fmt.Errorf("resume run %s: %w", r.Run.Run, ErrRunDone)
+		}
+	}
+	if r.Run.Dump != "" && (r.Run.Operation == "" || r.Run.Operation == string(tasks.OpDump)) {
+		var err error
+		p.plan, err = StoredPlan(ctx, r.Archive, archive.Ref{Set: r.Run.Set, Dump: r.Run.Dump})
+		if err == nil && p.plan.Run != r.Run.Run {
+			err = fmt.Errorf("resume run %s: %w: dump %s is of run %s", r.Run.Run, archive.ErrInvalid, r.Run.Dump, p.plan.Run)
+		}
+		return p, err
+	}
+	plan := a.Plan
+	if !p.open {
+		plan = ended.Plan
+	}
+	if plan == nil || plan.Run != r.Run.Run || plan.Operation != tasks.OpRestore {
+		return p, fmt.Errorf("resume run %s: %w: what it was to do is not stored", r.Run.Run, archive.ErrInvalid)
+	}
+	p.plan = *plan
+	return p, nil
+}
+
+// mayTakeOver refuses a run that somebody else may be carrying out. One that ended is nobody's.
+func (c *Coordinator) mayTakeOver(r ResumeRequest, past pastRun) error {
+	if !past.open || r.Force {
+		return nil
+	}
+	self, err := c.self()
+	if err != nil {
+		return err
+	}
+	p := past.process
+	refuse := func(hint, format string, args ...any) error {
+		return &resumeError{fmt.Errorf("resume run %s: %w: "+format, append([]any{past.plan.Run, ErrRunAlive}, args...)...), hint}
+	}
+	if p.Queue != self.Queue {
+		if p.Queue == "" {
+			return refuse("resume it where it ran, without --queue", "it ran in process %d on %s, not on a queue", p.PID, p.Hostname)
+		}
+		return refuse("name its queue with --queue; --force if that is gone for good", "it ran on the queue at %s", p.Queue)
+	}
+	if p.Queue != "" {
+		return nil // the ledger there does not know it any more, so its workers have let go
+	}
+	switch p.life(self) {
+	case lifeOver:
+		return nil
+	case lifeGoesOn:
+		return refuse("wait for that process, or end it first", "process %d on this machine carries it out", p.PID)
+	default:
+		return refuse("make sure that it is gone, then --force", "process %d on %s carried it out, and from here nobody can tell whether it lives", p.PID, p.Hostname)
+	}
+}
+
+// resumeError is an error with a hint.
+type resumeError struct {
+	error
+	hint string
+}
+
+func (e *resumeError) Unwrap() error { return e.error }
+
+// Hint returns what the user can do.
+func (e *resumeError) Hint() string { return e.hint }
+
+// follow sees a run to its end that the ledger still knows.
+func (c *Coordinator) follow(ctx context.Context, r ResumeRequest, state ledger.RunState) (Outcome, error) {
+	plan, err := c.cfg.Ledger.Plan(ctx, r.Run.Run)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("read plan of run %s: %w", r.Run.Run, err)
+	}
+	if r.Started != nil {
+		if err := r.Started(plan); err != nil {
+			return Outcome{}, err
+		}
+	}
+	if !state.State.Terminal() {
+		if state, err = c.wait(ctx, plan.Run, watchOrNothing(r.Watch)); err != nil {
+			return Outcome{}, err
+		}
+	}
+	return c.conclude(ctx, r.Archive, plan, state), nil
+}
+
+// committed returns the manifest of the run's dump, nil where there is none.
+func (c *Coordinator) committed(ctx context.Context, a *archive.Archive, plan tasks.Plan) (*archive.Manifest, error) {
+	m, err := a.Manifest(ctx, archive.Ref{Set: plan.Set, Dump: plan.Dump})
+	if errors.Is(err, archive.ErrNoDump) {
+		return nil, nil //nolint:nilnil // no dump is an ordinary answer
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read manifest of dump %s: %w", plan.Dump, err)
+	}
+	return &m, nil
+}
+
+// reportCommitted ends a run that died between its commit and its report.
+func (c *Coordinator) reportCommitted(ctx context.Context, a *archive.Archive, plan tasks.Plan, m *archive.Manifest, err error) (Outcome, error) {
+	if err != nil {
+		return Outcome{}, err
+	}
+	o := Outcome{
+		Run: plan.Run, Operation: plan.Operation, Set: plan.Set, Dump: plan.Dump, State: ledger.StateDone, Missing: m.Missing,
+		Started: m.Started, Ended: m.Ended, Resumed: plan.Resumed + 1,
+	}
+	if m.Partial {
+		o.State = ledger.StatePartial
+	}
+	for _, n := range m.Nodes {
+		o.Nodes = append(o.Nodes, tasks.NodeResult{
+			Node: n.Path, Driver: n.Driver, Parts: n.Parts, Entries: n.Entries, Bytes: n.Bytes, Stored: n.Stored, Reused: n.Reused,
+			Unreadable: n.Unreadable, Vanished: n.Vanished,
+		})
+	}
+	if err := c.store(ctx, a, o); err != nil {
+		return Outcome{}, err
+	}
+	return o, nil
+}
+
+// Abandon ends a run that nobody carries out any more and that is not to be resumed, so that nothing is kept for it. What
+// it stored stays until it is pruned. It refuses runs as [Coordinator.Resume] does.
+func (c *Coordinator) Abandon(ctx context.Context, r ResumeRequest) (Outcome, error) {
+	past, err := c.past(ctx, r)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if !past.open {
+		return Outcome{}, fmt.Errorf("cancel run %s: %w", r.Run.Run, ErrRunDone)
+	}
+	if err := c.mayTakeOver(r, past); err != nil {
+		return Outcome{}, err
+	}
+	plan := past.plan
+	if plan.Operation == tasks.OpDump {
+		if done, err := c.committed(ctx, r.Archive, plan); done != nil || err != nil {
+			return c.reportCommitted(ctx, r.Archive, plan, done, err)
+		}
+	}
+	o := Outcome{
+		Run: plan.Run, Operation: plan.Operation, Set: plan.Set, Dump: plan.Dump, State: ledger.StateCancelled, Resumed: past.resumed,
+		Started: r.Run.Started, Ended: time.Now().UTC(),
+	}
+	if plan.Operation == tasks.OpRestore {
+		o.Plan = &plan
+	}
+	if err := c.store(ctx, r.Archive, o); err != nil {
+		return Outcome{}, err
+	}
+	return o, nil
+}
