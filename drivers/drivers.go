@@ -41,14 +41,24 @@ type Kind struct {
 	// Scheme is what a source on the command line begins with: "sqlite", "dir". A URL scheme (postgres) is kept as part
 	// of the source, others are cut off.
 	Scheme string
+	// Place is what follows the scheme, as help shows it; "PATH" where it is "".
+	Place string
 	// Shape tells which interface the opened source implements.
 	Shape Shape
 	// Holds tells that a dump holds a consistent view open while its parts are read.
 	Holds bool
 	// Options are the names of the keys that a node of this driver may carry beside the common ones.
 	Options []string
-	// Check validates the options of a node without opening anything. It gets what the set says, as JSON; it names the
-	// offending key in its error. Nil where there are no options.
+	// Resolve are those of the options in whose texts references (${NAME}, ${file:PATH}, $$ for a dollar sign) are filled
+	// in by the process that opens the source. In all other options a dollar sign is a dollar sign.
+	Resolve []string
+	// SourceKeys are options that stand for the source: a node with one of them has no source.
+	SourceKeys []string
+	// Executes tells that the source or the options name a program to run. A restore never takes either from an archive:
+	// whoever can write to one could choose what is run.
+	Executes bool
+	// Check validates the options of a node without opening anything. It gets what the set says, as JSON, its references
+	// not filled in; it names the offending key in its error and no value. Nil where there are no options.
 	Check func(options json.RawMessage) error
 	// Open opens a source. It must not change anything there, and it must not fail because the place is absent (a
 	// restore may create it): Freeze and Walk return [ErrNotFound] then. The caller closes what it returns.
@@ -61,8 +71,12 @@ type Spec struct {
 	Node string
 	// Source is the resolved source: a path or a URL, which may hold a password.
 	Source secret.Text
-	// Options is the JSON object of the node's driver options; nil or empty where it has none.
+	// Options is the JSON object of the node's driver options; nil or empty where it has none. The references in those of
+	// Kind.Resolve are filled in: they may hold secrets, so no error and no log shows their values.
 	Options json.RawMessage
+	// Secrets are the texts that references in Source and Options stood for. What a driver shows or stores holds none of
+	// them.
+	Secrets []secret.Text
 	// Scratch is a directory for temporary files; "" means the system's.
 	Scratch string
 }

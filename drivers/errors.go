@@ -20,6 +20,9 @@ var (
 	ErrCorrupt = errors.New("corrupt")
 	// ErrNoSpace: the disk is full or a quota is used up. Not retried.
 	ErrNoSpace = errors.New("no space left")
+	// ErrFailed: what does the work for the driver (a program that the set names) has failed by its own account. Not
+	// retried, also where the view is lost with it: whether it may run again is the user's to say.
+	ErrFailed = errors.New("failed")
 	// ErrChanged: an entry changed while it was read. Read it again.
 	ErrChanged = errors.New("changed while it was read")
 	// ErrViewLost: the consistent view is gone. A new one is needed; what was read from this one is void.

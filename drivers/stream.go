@@ -45,6 +45,7 @@ type View interface {
 	Dump(ctx context.Context, part Part, w io.Writer) (Counts, error)
 
 	// Alive returns [ErrViewLost] once the view is known to be gone. It is called every few seconds and must be cheap.
+	// What Dump has told to be an [ErrFailed] need not be told again.
 	Alive(ctx context.Context) error
 
 	// End closes the view. A nil result proves that the view lasted until now: everything that was dumped out of it is

@@ -85,10 +85,10 @@ func nameProblem(name string) string {
 // check checks one node by itself.
 func (p *configParser) check(d *draft) {
 	p.checkValues(d)
-	if !d.bad["driver"] {
-		p.checkShape(d)
-	}
 	driver, known := driverOf(d.Driver, p.drivers)
+	if !d.bad["driver"] {
+		p.checkShape(d, driver)
+	}
 	if d.has("driver") && !known {
 		names := make([]string, len(p.drivers))
 		for i, other := range p.drivers {
@@ -121,10 +121,16 @@ func (p *configParser) checkValues(d *draft) {
 }
 
 // checkShape checks which keys stand together.
-func (p *configParser) checkShape(d *draft) {
+func (p *configParser) checkShape(d *draft, driver Driver) {
 	_, hasSource := d.keys["source"]
+	byKeys := slices.IndexFunc(d.options, func(e entry) bool { return slices.Contains(driver.SourceKeys, e.key) })
 	_, hasChildren := d.keys["children"]
 	switch hasDriver := d.has("driver"); {
+	case hasDriver && hasSource && byKeys >= 0:
+		d.problem(&p.found, "source", "keep one of them", "source and %s exclude each other", d.options[byKeys].key)
+	case hasDriver && !hasSource && byKeys >= 0:
+	case hasDriver && !hasSource && len(driver.SourceKeys) > 0:
+		d.problem(&p.found, "driver", "", "the node has a driver and neither source nor %s", strings.Join(driver.SourceKeys, " nor "))
 	case hasDriver && !hasSource:
 		d.problem(&p.found, "driver", "", "the node has a driver and no source")
 	case !hasDriver && hasSource:
@@ -179,6 +185,9 @@ func (p *configParser) checkOptions(d *draft, driver Driver, known bool) {
 			}
 			options[e.key] = e.value.plain()
 			mine = append(mine, e)
+			if slices.Contains(driver.Resolve, e.key) {
+				p.resolvable(e, where)
+			}
 		default:
 			p.unknownKey(d, driver, known, e)
 		}

@@ -74,4 +74,10 @@ type Driver struct {
 	Path    bool                                // sources are paths (or URLs): relative paths are taken from the file that names them
 	Options []string                            // keys that a node may carry beside the common ones
 	Check   func(options json.RawMessage) error // validates the options; may be nil
+	// Resolve are the options in whose texts references are filled in, by the worker that opens the source.
+	Resolve []string
+	// SourceKeys are options that stand for the source.
+	SourceKeys []string
+	// Executes tells that source and options name programs: neither is taken from an archive.
+	Executes bool
 }

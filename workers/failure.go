@@ -35,6 +35,7 @@ func codes() []struct {
 		{drivers.ErrInvalid, "invalid"},
 		{drivers.ErrCorrupt, "corrupt"},
 		{drivers.ErrNoSpace, "no_space"},
+		{drivers.ErrFailed, "failed"},
 		{drivers.ErrAccess, "access"},
 	}
 }
@@ -52,7 +53,7 @@ func (a *attempt) failure(err error) tasks.Failure {
 	case errors.Is(err, errCancelled), errors.Is(err, queue.ErrStopped):
 		f.Class = tasks.HandBack
 		return f
-	case errors.Is(err, drivers.ErrViewLost):
+	case errors.Is(err, drivers.ErrViewLost) && !errors.Is(err, drivers.ErrFailed):
 		f.Class = tasks.LostView
 		return f
 	}

@@ -44,7 +44,7 @@ type Config struct {
 	Conn     *queue.Conn
 	// Archive opens the archive of a plan. The worker closes what it returns.
 	Archive func(ctx context.Context, location string) (*archive.Archive, error)
-	// Source resolves the source text of a node of a run: what stands in node.Source with its variables filled in.
+	// Source resolves a text of a node of a run, its source or one in its options: it fills the variables in.
 	Source func(ctx context.Context, run, path, source string) (secret.Text, error)
 	// Log gets what no result can carry. Default: discarded.
 	Log *slog.Logger
@@ -254,13 +254,35 @@ func (w *Worker) openSource(ctx context.Context, r *runContext, path, driver, so
 	if err != nil {
 		return kind, nil, errors.Join(drivers.ErrInvalid, err)
 	}
-	text, err := w.cfg.Source(ctx, r.plan.Run, path, source)
+	spec, err := w.resolve(ctx, r, kind, path, source)
 	if err != nil {
-		return kind, nil, fmt.Errorf("resolve source of node %s: %w", path, err)
+		return kind, nil, err
 	}
-	s, err := kind.Open(ctx, drivers.Spec{Node: path, Source: text, Options: r.nodes[path].Options, Scratch: w.cfg.Scratch})
+	s, err := kind.Open(ctx, spec)
 	if err != nil {
 		return kind, nil, fmt.Errorf("open node %s: %w", path, err)
 	}
 	return kind, s, nil
+}
+
+// resolve fills in the references of a node's source and options. The plan keeps the unresolved text.
+func (w *Worker) resolve(ctx context.Context, r *runContext, kind drivers.Kind, path, source string) (drivers.Spec, error) {
+	options := r.nodes[path].Options
+	spec := drivers.Spec{Node: path, Scratch: w.cfg.Scratch}
+	fill := func(text string) (secret.Text, error) { return w.cfg.Source(ctx, r.plan.Run, path, text) }
+	var err error
+	if spec.Source, err = fill(source); err != nil {
+		return spec, fmt.Errorf("resolve source of node %s: %w", path, err)
+	}
+	if spec.Options, err = tasks.ResolveOptions(options, kind.Resolve, fill); err != nil {
+		return spec, fmt.Errorf("resolve options of node %s: %w: %w", path, drivers.ErrInvalid, err)
+	}
+	for _, reference := range tasks.References(source, options, kind.Resolve) {
+		value, err := fill(reference)
+		if err != nil {
+			return spec, fmt.Errorf("resolve source of node %s: %w", path, err)
+		}
+		spec.Secrets = append(spec.Secrets, value)
+	}
+	return spec, nil
 }
