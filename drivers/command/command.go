@@ -43,9 +43,14 @@ func Kind() drivers.Kind {
 	return drivers.Kind{
 		Name:    "command",
 		Scheme:  "command",
+		Place:   "PROGRAM ARG…",
 		Shape:   drivers.ShapeStream,
 		Holds:   true,
 		Options: []string{"dump", "restore", "env", "dir", "idempotent", "ext", "stderr_lines"},
+		Resolve: []string{"dump", "restore", "env", "dir"},
+
+		SourceKeys: []string{"dump"},
+		Executes:   true,
 		Check: func(text json.RawMessage) error {
 			_, err := parseOptions(text)
 			return err
@@ -55,9 +60,6 @@ func Kind() drivers.Kind {
 		},
 	}
 }
-
-// byKeys is the source of a node whose programs are in its keys dump and restore.
-const byKeys = "-"
 
 // Limits of time. Tests shorten them.
 type limits struct {
@@ -71,6 +73,7 @@ type Source struct {
 	node    string
 	named   []string // the program that the source names; nil where the keys name them
 	options options
+	hidden  []string // what messages must not show: values of the environment that is added, and of references
 	scratch string
 	limits  limits
 	hook    func(step string) // called after each step of a load; nil but in tests
@@ -86,17 +89,14 @@ func open(spec drivers.Spec) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open command: %w", err)
 	}
-	if err := o.checkResolved(); err != nil {
-		return nil, fmt.Errorf("open command: %w", err)
-	}
 	s := &Source{
-		node: spec.Node, options: o, scratch: spec.Scratch,
+		node: spec.Node, options: o, hidden: hiddenTexts(o.Env, spec.Secrets), scratch: spec.Scratch,
 		limits: limits{grace: 10 * time.Second, quiet: 10 * time.Second, lock: 30 * time.Second},
 	}
 	if s.scratch == "" {
 		s.scratch = os.TempDir()
 	}
-	if text := spec.Source.Reveal(); text != "" && text != byKeys {
+	if text := spec.Source.Reveal(); text != "" {
 		if s.named, err = splitWords(text); err != nil {
 			return nil, drivers.WithHint(fmt.Errorf("open command: source: %w: %w", drivers.ErrInvalid, err),
 				`a source is PROGRAM ARG…, quoted as for a shell but run without one; for a pipe write sh -c '…'`)
@@ -114,10 +114,10 @@ func (s *Source) at(step string) {
 
 // dumping returns the program that dumps.
 func (s *Source) dumping() (program, error) {
-	const hint = `name the programs either by the source, or by dump and restore with "-" as the source`
+	const hint = "name it either by the source or by the node's key dump"
 	switch {
-	case s.named != nil && (s.options.Dump != nil || s.options.Restore != nil):
-		return program{}, drivers.WithHint(fmt.Errorf("the source names a program, and so do the node's keys: %w", drivers.ErrInvalid), hint)
+	case s.named != nil && s.options.Dump != nil:
+		return program{}, drivers.WithHint(fmt.Errorf("the source names a program, and so does the key dump: %w", drivers.ErrInvalid), hint)
 	case s.named != nil:
 		return s.program(s.named)
 	case s.options.Dump == nil:
@@ -126,17 +126,19 @@ func (s *Source) dumping() (program, error) {
 	return s.program(s.options.Dump)
 }
 
-// restoring returns the program that restores. The source names it where a restore goes elsewhere than the node's keys say.
+// restoring returns the program that restores: that of the key, which a target that is named elsewhere comes without, or that
+// of the source.
 func (s *Source) restoring() (program, error) {
 	switch {
+	case s.options.Restore != nil:
+		return s.program(s.options.Restore)
 	case s.named != nil:
 		return s.program(s.named)
-	case s.options.Restore == nil:
-		return program{}, drivers.WithHint(fmt.Errorf("no program to restore with: %w", drivers.ErrInvalid),
-			"name one with --into NODE=command:PROGRAM, or by the node's key restore before the next dump")
 	}
-	return s.program(s.options.Restore)
+	return program{}, drivers.WithHint(fmt.Errorf("no program to restore with: %w", drivers.ErrInvalid), restoreHint)
 }
+
+const restoreHint = "name the program that restores with --into NODE=command:PROGRAM, or by the node's key restore"
 
 // Identities returns a digest of the program, its arguments, its directory and the environment it is given. What the
 // program reads or writes is not known: equal programs are the same place, and of different ones nothing can be said.

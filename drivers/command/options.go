@@ -91,7 +91,7 @@ func checkEnv(env map[string]string) error {
 }
 
 func checkDir(dir string) error {
-	if !filepath.IsAbs(dir) || strings.ContainsRune(dir, 0) {
+	if !filepath.IsAbs(dir) && !strings.HasPrefix(dir, "${") || strings.ContainsRune(dir, 0) {
 		return errors.New("it must be an absolute path")
 	}
 	return nil
@@ -110,34 +110,6 @@ func checkExt(ext string) error {
 func checkLines(n int) error {
 	if n < 1 || n > mostLines {
 		return fmt.Errorf("it must be from 1 to %d", mostLines)
-	}
-	return nil
-}
-
-// checkResolved refuses references that nobody has resolved: a program that is given ${PASSWORD} instead of a password fails in
-// odd ways.
-func (o options) checkResolved() error {
-	refuse := func(key, text string) error {
-		if !strings.Contains(text, "${") {
-			return nil
-		}
-		return drivers.WithHint(fmt.Errorf("%s: references are not resolved here: %w", key, drivers.ErrInvalid),
-			"programs get the whole environment of this process: set the variable there, under the name that the program reads")
-	}
-	for name, value := range o.Env {
-		if err := refuse("env "+name, value); err != nil {
-			return err
-		}
-	}
-	for _, list := range []struct {
-		key  string
-		argv []string
-	}{{"dump", o.Dump}, {"restore", o.Restore}, {"dir", []string{o.Dir}}} {
-		for _, word := range list.argv {
-			if err := refuse(list.key, word); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }

@@ -179,21 +179,44 @@ type outcome struct {
 func (p *process) outcome() outcome {
 	state := p.state()
 	if state == nil {
-		return outcome{p.failure("did not end"), true}
+		return outcome{p.failed("did not end"), true}
 	}
 	if state.Success() {
 		return outcome{}
 	}
 	status, ok := state.Sys().(syscall.WaitStatus)
 	if ok && status.Signaled() {
-		return outcome{p.failure(fmt.Sprintf("was ended by a signal (%s)", status.Signal())), true}
+		return outcome{p.failed(fmt.Sprintf("was ended by a signal (%s)", status.Signal())), true}
 	}
-	return outcome{p.failure(fmt.Sprintf("ended with status %d", state.ExitCode())), state.ExitCode() > 128}
+	return outcome{p.failed(fmt.Sprintf("ended with status %d", state.ExitCode())), state.ExitCode() > 128}
 }
+
+// failed is the failure of a program by its own account, which is not tried again.
+func (p *process) failed(how string) error {
+	return &failedError{
+		error: p.failure(how), final: true,
+		hint: "run the program by hand, as this user, to see what is wrong with it; stderr_lines shows more of what it says",
+	}
+}
+
+// failedError is the end of a program that did not end well.
+type failedError struct {
+	error
+	final bool // it is not to be run again
+	hint  string
+}
+
+func (e *failedError) Unwrap() error { return e.error }
+
+// Is tells of a failure that is final that it is [drivers.ErrFailed].
+func (e *failedError) Is(target error) bool { return e.final && target == drivers.ErrFailed }
+
+// Hint returns what the user can do.
+func (e *failedError) Hint() string { return e.hint }
 
 // failure is an error with the end of what the program said.
 func (p *process) failure(how string) error {
-	said := p.tail.text(p.lines, p.env)
+	said := p.tail.text(p.lines, p.hidden)
 	if said == "" {
 		return fmt.Errorf("program %s %s and said nothing", p.name(), how)
 	}

@@ -17,15 +17,16 @@ import (
 
 // program is what is run: argv without a shell, in a directory, with variables added to this process's environment.
 type program struct {
-	argv  []string
-	dir   string // "" is this process's working directory
-	env   map[string]string
-	lines int // of its errors that are shown
+	argv   []string
+	dir    string // "" is this process's working directory
+	env    map[string]string
+	lines  int      // of its errors that are shown
+	hidden []string // in messages
 }
 
 // program returns the program of an argument list. A relative path is relative to the node's directory.
 func (s *Source) program(argv []string) (program, error) {
-	p := program{argv: slices.Clone(argv), dir: s.options.Dir, env: s.options.Env, lines: s.options.StderrLines}
+	p := program{argv: slices.Clone(argv), dir: s.options.Dir, env: s.options.Env, lines: s.options.StderrLines, hidden: s.hidden}
 	if strings.Contains(argv[0], "/") && !filepath.IsAbs(argv[0]) {
 		path, err := filepath.Abs(filepath.Join(p.dir, argv[0]))
 		if err != nil {
@@ -37,7 +38,7 @@ func (s *Source) program(argv []string) (program, error) {
 }
 
 // name is what messages call the program. Its arguments may hold secrets.
-func (p program) name() string { return p.argv[0] }
+func (p program) name() string { return hide(p.argv[0], p.hidden) }
 
 // environ is the environment of this process with the program's own variables, which win.
 func (p program) environ() []string {
@@ -59,7 +60,7 @@ func (p program) find() (string, error) {
 	if err := p.checkDir(); err != nil {
 		return "", err
 	}
-	name := p.name()
+	name := p.argv[0]
 	if strings.Contains(name, "/") {
 		if err := executable(name); err != nil {
 			return "", p.explain(err)
@@ -91,15 +92,16 @@ func (p program) checkDir() error {
 	if p.dir == "" {
 		return nil
 	}
+	dir := hide(p.dir, p.hidden)
 	switch info, err := os.Stat(p.dir); {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("directory %s of program %s: %w", p.dir, p.name(), drivers.ErrNotFound)
+		return fmt.Errorf("directory %s of program %s: %w", dir, p.name(), drivers.ErrNotFound)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("directory %s of program %s: %w", p.dir, p.name(), drivers.ErrAccess)
+		return fmt.Errorf("directory %s of program %s: %w", dir, p.name(), drivers.ErrAccess)
 	case err != nil:
-		return fmt.Errorf("directory of program %s: %w", p.name(), err)
+		return fmt.Errorf("directory %s of program %s: %w", dir, p.name(), withoutPath(err))
 	case !info.IsDir():
-		return fmt.Errorf("directory %s of program %s: not a directory: %w", p.dir, p.name(), drivers.ErrInvalid)
+		return fmt.Errorf("directory %s of program %s: not a directory: %w", dir, p.name(), drivers.ErrInvalid)
 	}
 	return nil
 }
@@ -126,12 +128,20 @@ func (p program) explain(err error) error {
 		return drivers.WithHint(fmt.Errorf("program %s: %w", name, drivers.ErrNotFound),
 			"install it on this host, add its directory to PATH, or name it by its full path; a script's interpreter must be there too")
 	case errors.Is(err, fs.ErrPermission):
-		return drivers.WithHint(fmt.Errorf("program %s: %w: %w", name, drivers.ErrAccess, err), "make it executable for this user (chmod +x)")
+		return drivers.WithHint(fmt.Errorf("program %s: %w: %w", name, drivers.ErrAccess, withoutPath(err)), "make it executable for this user (chmod +x)")
 	case errors.Is(err, syscall.ENOEXEC):
-		return drivers.WithHint(fmt.Errorf("program %s: %w: %w", name, drivers.ErrInvalid, err),
+		return drivers.WithHint(fmt.Errorf("program %s: %w: %w", name, drivers.ErrInvalid, withoutPath(err)),
 			"a script begins with #! and its interpreter; a binary must be made for this machine")
 	case errors.Is(err, syscall.E2BIG):
 		return fmt.Errorf("program %s: %w: arguments and environment are too long", name, drivers.ErrInvalid)
 	}
-	return fmt.Errorf("program %s: %w", name, err)
+	return fmt.Errorf("program %s: %w", name, withoutPath(err))
+}
+
+// withoutPath returns what is wrong with a file without its path, which can hold what messages must not show.
+func withoutPath(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
 }

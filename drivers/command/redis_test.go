@@ -14,6 +14,21 @@ import (
 	"salvor/internal/testenv"
 )
 
+// docScript writes the script of the documentation's example to a file and returns its name.
+func docScript(t *testing.T) string {
+	t.Helper()
+	_, text, found := strings.Cut(readFile(t, "../../docs/drivers.md"), "```sh\n")
+	script, _, closed := strings.Cut(text, "```\n")
+	if !found || !closed || !strings.HasPrefix(script, "#!/bin/sh") {
+		t.Fatalf("the documentation has no script: %.100q", text)
+	}
+	file := filepath.Join(t.TempDir(), "put-rdb")
+	if err := os.WriteFile(file, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 // The example of docs/drivers.md: a Redis with a password is dumped by redis-cli, and restored as the file that another
 // server starts from.
 func TestRedis(t *testing.T) {
@@ -32,21 +47,21 @@ func TestRedis(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(to.Dir, "dump.rdb")
+	file, putRDB := filepath.Join(to.Dir, "dump.rdb"), docScript(t)
 	node := func(word string) map[string]any {
 		return map[string]any{
 			"dump":    []string{"redis-cli", "-p", port, "--rdb", "-"},
-			"restore": []string{"sh", "-c", `cat > "$1.new" && redis-check-rdb "$1.new" && mv "$1.new" "$1"`, "restore", file},
+			"restore": []string{putRDB, file},
 			"env":     map[string]string{"REDISCLI_AUTH": word},
 			"ext":     "rdb",
 		}
 	}
-	err = dump(t, openSource(t, "-", node("wrong-word")), io.Discard)
+	err = dump(t, openSource(t, "", node("wrong-word")), io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "redis-cli ended with status 1") || strings.Contains(err.Error(), "wrong-word") {
 		t.Errorf("dump with a wrong password = %v, want what redis-cli said", err)
 	}
 
-	s := openSource(t, "-", node(password))
+	s := openSource(t, "", node(password))
 	var b bytes.Buffer
 	if err := dump(t, s, &b); err != nil {
 		t.Fatalf("dump: %v", err)

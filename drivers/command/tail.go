@@ -7,6 +7,8 @@ import (
 	"sync"
 	"unicode"
 	"unicode/utf8"
+
+	"salvor/internal/secret"
 )
 
 // tailSize is how many bytes are kept of what a program says. Every byte of it may stand in an error, which is stored.
@@ -37,7 +39,7 @@ func (t *tail) Write(p []byte) (int, error) {
 }
 
 // text returns the last lines as one line of printable text, without any of the hidden texts.
-func (t *tail) text(lines int, hidden map[string]string) string {
+func (t *tail) text(lines int, hidden []string) string {
 	t.mu.Lock()
 	text, cut := string(t.kept), t.cut
 	t.mu.Unlock()
@@ -66,21 +68,36 @@ func printable(r rune) rune {
 	return r
 }
 
-// hide replaces the values of variables, which are secrets often enough, line by line. Very short ones would hide half of
-// every text and are no secrets.
-func hide(text string, hidden map[string]string) string {
-	var values []string
-	for _, value := range hidden {
+// hiddenTexts returns what no message may show: the values of variables, which are secrets often enough, and what references
+// stood for, line by line, since a program may show one of its lines.
+func hiddenTexts(env map[string]string, secrets []secret.Text) []string {
+	var hidden []string
+	add := func(value string) {
 		for line := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == '\n' || r == '\r' }) {
-			if len(line) >= 4 {
-				values = append(values, line)
+			if len(line) >= leastHidden {
+				hidden = append(hidden, line)
 			}
 		}
 	}
+	for _, value := range env {
+		add(value)
+	}
+	for _, value := range secrets {
+		add(value.Reveal())
+	}
 	// Long ones first: a value can begin with another.
-	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
-	for _, value := range values {
-		text = strings.ReplaceAll(text, value, "[redacted]")
+	slices.SortFunc(hidden, func(a, b string) int { return len(b) - len(a) })
+	return hidden
+}
+
+// leastHidden is the length of the shortest text that is hidden: shorter ones would hide half of every message and are no
+// secrets.
+const leastHidden = 4
+
+// hide replaces the hidden texts.
+func hide(text string, hidden []string) string {
+	for _, value := range hidden {
+		text = strings.ReplaceAll(text, value, secret.Redacted)
 	}
 	return text
 }

@@ -58,7 +58,7 @@ func checkNotDumper(p program, part drivers.Part) error {
 		return err
 	}
 	return drivers.WithHint(fmt.Errorf("%s is the program that dumped, with the same arguments: %w", p.name(), drivers.ErrInvalid),
-		"name the program that restores with --into NODE=command:PROGRAM, or by the node's key restore before the next dump")
+		restoreHint)
 }
 
 // Prepare makes the record of the restore, and removes old ones that restores which failed or died have left.
@@ -155,7 +155,7 @@ func (s *Source) checkStarted(p program, r record) error {
 	}
 	return drivers.WithHint(
 		fmt.Errorf("program %s was started by an earlier attempt and nobody knows how it ended: %w", p.name(), drivers.ErrNotEmpty),
-		"look at what it wrote to and empty that, then restore again; a program that may run twice is declared with idempotent: true")
+		unclearHint)
 }
 
 // feed runs the program with what a reader gives as its input.
@@ -183,6 +183,7 @@ func (s *Source) feed(ctx context.Context, p program, from io.Reader) outcome {
 	case err == nil || errors.Is(err, errExited):
 		o = run.outcome()
 		o.unclear = o.unclear && f.whole
+		o.err = s.judge(o)
 		if o.err == nil && (left || err != nil) {
 			o.err = drivers.WithHint(fmt.Errorf("%w: %w", drivers.ErrInvalid, run.failure("ended well without having read all of its input")),
 				"a program that restores reads its standard input to the end")
@@ -196,6 +197,19 @@ func (s *Source) feed(ctx context.Context, p program, from io.Reader) outcome {
 	o.err = errors.Join(o.err, closeErr)
 	return o
 }
+
+// judge says of a program's failure whether it may run again, and what to do if not.
+func (s *Source) judge(o outcome) error {
+	if failed, ok := errors.AsType[*failedError](o.err); ok {
+		failed.final = !s.options.Idempotent
+		if o.unclear && failed.final {
+			failed.hint = unclearHint
+		}
+	}
+	return o.err
+}
+
+const unclearHint = "look at what it wrote to and empty that, then restore again; a program that may run twice is declared with idempotent: true"
 
 // errExited tells that the program ended before it was given all.
 var errExited = errors.New("program has ended")

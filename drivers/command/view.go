@@ -102,7 +102,8 @@ func (v *view) Parts(ctx context.Context, yield func(drivers.Part) error) error 
 }
 
 // Dump copies the program's output and waits for its end. It can be done once: a program does not print the same twice.
-// After that, and after a failure, the view is lost.
+// After that, and after a failure of w or a cancel, the view is lost. A program that fails has failed for good: it is not run
+// again unasked.
 func (v *view) Dump(ctx context.Context, part drivers.Part, w io.Writer) (drivers.Counts, error) {
 	if part.Name != partName {
 		return drivers.Counts{}, fmt.Errorf("dump part %q: %w", part.Name, errNoPart)
@@ -152,6 +153,8 @@ func (v *view) begin(ctx context.Context) error {
 // lostError tells why the view is lost; mu is held.
 func (v *view) lostError() error {
 	switch {
+	case errors.Is(v.lost, drivers.ErrFailed):
+		return v.lost // another view would end like this one
 	case v.lost != nil:
 		return fmt.Errorf("%w: %w", drivers.ErrViewLost, v.lost)
 	case v.ended:
@@ -196,8 +199,10 @@ func (v *view) copy(ctx context.Context, w io.Writer) (writeErr, err error) {
 		case errors.Is(err, os.ErrDeadlineExceeded) && closed(v.ending):
 			return nil, errEnded
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return nil, drivers.WithHint(v.process.failure("ended, and others keep its output open"),
-				"what it starts must end before it, or close its standard output")
+			return nil, &failedError{
+				error: v.process.failure("ended, and others keep its output open"), final: true,
+				hint: "what it starts must end before it, or close its standard output",
+			}
 		case err != nil:
 			return nil, fmt.Errorf("read output of program %s: %w", v.process.name(), err)
 		}
@@ -229,11 +234,11 @@ func closed(c <-chan struct{}) bool {
 	}
 }
 
-// Alive tells whether the output can be had, or was had.
+// Alive tells whether the output can be had, or was had. Of a program's failure Dump has told.
 func (v *view) Alive(context.Context) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.lost != nil || v.ended {
+	if v.lost != nil && !errors.Is(v.lost, drivers.ErrFailed) || v.ended {
 		return v.lostError()
 	}
 	return nil
