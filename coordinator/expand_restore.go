@@ -17,6 +17,9 @@ type RestoreInput struct {
 	Dump    string
 	// Root is the set that was dumped, from the dump's plan.
 	Root tasks.Node
+	// Config is the set that the user has now, nil where there is none: the nodes whose drivers run programs are taken
+	// from it, see [Trusted].
+	Config *tasks.Node
 	// Nodes are the nodes to restore, by path. Where Driver or Source is empty it is the node's own.
 	Nodes   map[string]tasks.RestoreNode
 	OnError tasks.OnError // stop where empty
@@ -44,7 +47,8 @@ func PlanRestore(in RestoreInput) (tasks.Plan, error) {
 	if err != nil {
 		return tasks.Plan{}, err
 	}
-	root := withoutSecrets(&in.Root)
+	trusted := Trusted(&in.Root, in.Config, in.Drivers)
+	root := withoutSecrets(&trusted)
 	p := &restorePlanner{nodes: make(map[string]tasks.RestoreNode, len(in.Nodes)), hosts: make(map[string]string)}
 	if err := p.choose(in, &root); err != nil {
 		return tasks.Plan{}, err
@@ -95,11 +99,19 @@ func (p *restorePlanner) choose(in RestoreInput, root *tasks.Node) error {
 		if chosen.Driver == "" {
 			chosen.Driver = node.Driver
 		}
-		if chosen.Source == "" {
-			chosen.Source = node.Source
-		}
-		if _, err := driver(path, chosen.Driver); err != nil {
+		known, err := driver(path, chosen.Driver)
+		if err != nil {
 			return err
+		}
+		switch {
+		case known.Executes && chosen.Elsewhere:
+			node.Options = nil // they belong to the node's own programs
+		case known.Executes && (chosen.Driver != node.Driver || Unnamed(node)):
+			return untrusted(path)
+		case known.Executes:
+			chosen.Source = node.Source
+		case chosen.Source == "":
+			chosen.Source = node.Source
 		}
 		if !chosen.Elsewhere {
 			p.hosts[path] = node.Host

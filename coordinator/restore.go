@@ -19,6 +19,8 @@ type RestoreRequest struct {
 	Ref      archive.Ref
 	// Plan is the dump's own plan, see [StoredPlan].
 	Plan tasks.Plan
+	// Config is the set that the user has now; nil where there is none. See [Trusted].
+	Config *tasks.Node
 	// Nodes are the nodes to restore, by path, with where each goes.
 	Nodes                      map[string]tasks.RestoreNode
 	Overwrite, Mirror, InPlace bool
@@ -47,7 +49,7 @@ func (c *Coordinator) PlanRestore(r RestoreRequest) (tasks.Plan, error) {
 		return tasks.Plan{}, err
 	}
 	return PlanRestore(RestoreInput{
-		Run: run, Archive: r.Location, Set: r.Ref.Set, Dump: r.Ref.Dump, Root: r.Plan.Root, Nodes: r.Nodes, OnError: r.OnError,
+		Run: run, Archive: r.Location, Set: r.Ref.Set, Dump: r.Ref.Dump, Root: r.Plan.Root, Config: r.Config, Nodes: r.Nodes, OnError: r.OnError,
 		Overwrite: r.Overwrite, Mirror: r.Mirror, InPlace: r.InPlace, Drivers: c.cfg.Drivers,
 	})
 }

@@ -185,10 +185,10 @@ func (a *app) checkSet(set *tasks.BackupSet) error {
 			wrong = append(wrong, usagef("start on that host, or with --host "+n.Host,
 				"node %s is bound to host %s, and this is %s", path, n.Host, a.host))
 		}
-		if n.Driver == "" || !n.Literal.IsEmpty() || set.Queue != "" {
+		if n.Driver == "" || set.Queue != "" {
 			continue // on a queue, sources are resolved where they are opened
 		}
-		if _, err := a.resolve(n.Source); err != nil {
+		if err := a.checkReferences(n.Driver, n.Source, n.Options); err != nil {
 			wrong = append(wrong, fmt.Errorf("node %s: %w", path, err))
 		}
 	}
@@ -273,17 +273,21 @@ func (a *app) summariseDump(r dumpResult, root *tasks.Node) {
 	if r.Vanished > 0 {
 		a.console.line("note     %s vanished while being dumped", plural(r.Vanished, "entry", "entries"))
 	}
-	a.console.line("restore  %s", restoreCommand(r, root))
+	a.console.line("restore  %s", a.restoreHint(r, root))
 }
 
-// restoreCommand is the command that restores a dump elsewhere.
-func restoreCommand(r dumpResult, root *tasks.Node) string {
+// restoreHint is the command that restores a dump elsewhere.
+func (a *app) restoreHint(r dumpResult, root *tasks.Node) string {
 	words := []string{"salvor", "restore", "--archive", r.Archive, r.Dump}
 	if r.Set != tasks.DefaultSet {
 		words = append(words, "--set", r.Set)
 	}
 	for _, n := range r.Nodes {
-		words = append(words, "--into", shortestName(root, n.Node)+"=NEW-"+strings.ToUpper(lastName(n.Node)))
+		target := "NEW-" + strings.ToUpper(lastName(n.Node))
+		if _, node, err := root.Find(n.Node); err == nil && a.executes(node.Driver) {
+			target = a.schemeOf(node.Driver) + ":PROGRAM"
+		}
+		words = append(words, "--into", shortestName(root, n.Node)+"="+target)
 	}
 	return shellJoin(words...)
 }

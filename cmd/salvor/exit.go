@@ -73,6 +73,7 @@ func errorExits() []struct {
 		{archive.ErrAccess, exitAccess},
 		{archive.ErrNoSpace, exitFailed},
 		{archive.ErrExists, exitFailed},
+		{coordinator.ErrUntrusted, exitUsage},
 		{queue.ErrURL, exitUsage},
 		{queue.ErrUnfit, exitUsage},
 		{queue.ErrDenied, exitAccess},
@@ -85,6 +86,7 @@ func errorExits() []struct {
 		{drivers.ErrInvalid, exitUsage},
 		{drivers.ErrAccess, exitAccess},
 		{drivers.ErrNoSpace, exitFailed},
+		{drivers.ErrFailed, exitFailed},
 		{drivers.ErrUnsafePath, exitCorrupt},
 		{context.Canceled, exitInterrupted},
 	}
@@ -105,6 +107,7 @@ func failureExits() map[string]int {
 		"not_empty":       exitUsage,
 		"invalid":         exitUsage,
 		"corrupt":         exitCorrupt,
+		"failed":          exitFailed,
 		"cancelled":       exitInterrupted,
 		"nothing_dumped":  exitFailed, // the failures of the nodes come first and say why
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -102,12 +103,17 @@ func (a *app) restore(ctx context.Context, o restoreOptions, args []string) (err
 	if err != nil {
 		return err
 	}
+	var config *tasks.Node
+	if s.hasSet {
+		config = &s.set.Set
+	}
+	plan.Root = coordinator.Trusted(&plan.Root, config, taskDrivers(a.registry))
 	ch, err := a.chooseNodes(&plan.Root, manifest, o)
 	if err != nil {
 		return err
 	}
 	request := coordinator.RestoreRequest{
-		Archive: store, Location: s.archive, Ref: ref, Plan: plan, Nodes: ch.nodes, Overwrite: o.overwrite, Mirror: o.mirror,
+		Archive: store, Location: s.archive, Ref: ref, Plan: plan, Config: config, Nodes: ch.nodes, Overwrite: o.overwrite, Mirror: o.mirror,
 		InPlace: o.inPlace, OnError: onError(o.goOn),
 	}
 	if o.plan {
@@ -139,14 +145,15 @@ func (a *app) chooseNodes(root *tasks.Node, manifest archive.Manifest, o restore
 	if err != nil {
 		return ch, err
 	}
-	hosts := make(map[string]string)
-	for path, n := range root.Walk() {
-		hosts[path] = n.Host
-	}
+	stored := maps.Collect(root.Walk())
 	var wrong []error
 	for _, path := range ch.paths {
 		n := ch.nodes[path]
-		if host := hosts[path]; host != "" && host != a.host && !n.Elsewhere {
+		if !n.Elsewhere && a.executes(n.Driver) && coordinator.Unnamed(stored[path]) {
+			wrong = append(wrong, untrusted(path, shortestName(root, path)))
+			continue
+		}
+		if host := stored[path].Host; host != "" && host != a.host && !n.Elsewhere {
 			wrong = append(wrong, usagef("start on that host, with --host "+host+", or name a target with --into",
 				"node %s is bound to host %s, and this is %s", path, host, a.host))
 			continue
@@ -155,13 +162,42 @@ func (a *app) chooseNodes(root *tasks.Node, manifest archive.Manifest, o restore
 			wrong = append(wrong, usagef("name the target with --into", "the source of node %s held a secret, which is not stored", path))
 			continue
 		}
-		if n.Source != tasks.RedactedSource {
-			if _, err := a.resolve(n.Source); err != nil {
-				wrong = append(wrong, fmt.Errorf("node %s: %w", path, err))
-			}
+		options := stored[path].Options
+		if n.Elsewhere {
+			options = nil
+		}
+		if err := a.checkReferences(n.Driver, n.Source, options); err != nil {
+			wrong = append(wrong, fmt.Errorf("node %s: %w", path, err))
 		}
 	}
 	return ch, errors.Join(wrong...)
+}
+
+// checkReferences tells whether what a source and its options refer to is there.
+func (a *app) checkReferences(driver, source string, options json.RawMessage) error {
+	if source != tasks.RedactedSource {
+		if _, err := a.resolve(source); err != nil {
+			return err
+		}
+	}
+	kind, err := a.registry.Lookup(driver)
+	if err != nil {
+		return err
+	}
+	_, err = tasks.ResolveOptions(options, kind.Resolve, a.resolve)
+	return err
+}
+
+// executes tells whether a driver runs programs.
+func (a *app) executes(driver string) bool {
+	kind, err := a.registry.Lookup(driver)
+	return err == nil && kind.Executes
+}
+
+// untrusted is the error for a node whose program is known from the archive alone.
+func untrusted(path, name string) error {
+	return usagef("name the program with --into "+name+"=command:PROGRAM, or give the set that has the node with --config",
+		"node %s is restored by a program, and one that only the archive names is not run", path)
 }
 
 // runRestore carries the restore out on an engine of its own.
@@ -239,9 +275,17 @@ func (a *app) summariseRestore(r restoreResult, ch choice) {
 			text += ", " + formatCount(n.Equal) + " were equal already"
 		}
 		target := ch.nodes[n.Node]
-		a.console.line("restored  %s into %s:%s: %s", n.Node, a.schemeOf(target.Driver), target.Source, text)
+		a.console.line("restored  %s into %s: %s", n.Node, a.placeOf(target), text)
 	}
 	a.console.line("took      %s, %s", formatDuration(took), formatRate(r.Bytes, took))
+}
+
+// placeOf is a target as the command line names it.
+func (a *app) placeOf(n tasks.RestoreNode) string {
+	if n.Source == "" {
+		return "driver " + n.Driver + ", by its keys"
+	}
+	return a.schemeOf(n.Driver) + ":" + n.Source
 }
 
 func (a *app) schemeOf(driver string) string {
@@ -267,7 +311,7 @@ type targetResult struct {
 // printRestore says what a restore would do.
 func (a *app) printRestore(ctx context.Context, r coordinator.RestoreRequest, ch choice, manifest archive.Manifest) error {
 	plan, err := coordinator.PlanRestore(coordinator.RestoreInput{
-		Run: "plan", Archive: r.Location, Set: r.Ref.Set, Dump: r.Ref.Dump, Root: r.Plan.Root, Nodes: r.Nodes, OnError: r.OnError,
+		Run: "plan", Archive: r.Location, Set: r.Ref.Set, Dump: r.Ref.Dump, Root: r.Plan.Root, Config: r.Config, Nodes: r.Nodes, OnError: r.OnError,
 		Overwrite: r.Overwrite, Mirror: r.Mirror, InPlace: r.InPlace, Drivers: taskDrivers(a.registry),
 	})
 	if err != nil {
@@ -306,7 +350,7 @@ func (a *app) printRestore(ctx context.Context, r coordinator.RestoreRequest, ch
 		if len(only) > 0 {
 			what = strings.Join(mapped(only, quoteName), ", ")
 		}
-		rows.add(t.Node, formatCount(t.Entries), formatBytes(t.Bytes), what, a.schemeOf(n.Driver)+":"+n.Source)
+		rows.add(t.Node, formatCount(t.Entries), formatBytes(t.Bytes), what, a.placeOf(n))
 	}
 	if !a.json {
 		if err := a.printf("Dump %s of set %s would be restored; %s.\n\n", r.Ref.Dump, r.Ref.Set, rule); err != nil {

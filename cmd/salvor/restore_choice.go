@@ -113,6 +113,9 @@ func (c *chooser) take(restricted bool) {
 		}
 		slices.Sort(inside)
 		c.nodes[path] = tasks.RestoreNode{Driver: n.Driver, Source: n.Source, Only: mapped(slices.Compact(inside), func(p string) []byte { return []byte(p) })}
+		if !n.Literal.IsEmpty() {
+			c.literals[path] = n.Literal
+		}
 		c.paths = append(c.paths, path)
 	}
 }
@@ -127,7 +130,12 @@ func (c *chooser) readInto(text string) error {
 	if target.Elsewhere {
 		return usagef("", "--into is given twice for node %s", path)
 	}
+	delete(c.literals, path)
 	if !c.hasScheme(source) {
+		if d, ok := c.driver(target.Driver); ok && d.Executes {
+			// What decides that the text is run is the archive: it may have been meant for a path.
+			return usagef("write --into "+path+"="+d.Scheme+":PROGRAM ARG…", "--into for node %s names no scheme, and the node is restored by a program", path)
+		}
 		source = c.schemeOf(target.Driver) + ":" + source
 	}
 	// The name is put before it so that nothing in the source can be taken for one.
@@ -175,12 +183,18 @@ func (c *chooser) hasScheme(source string) bool {
 }
 
 func (c *chooser) schemeOf(driver string) string {
-	for _, d := range c.drivers {
-		if d.Name == driver {
-			return d.Scheme
-		}
+	if d, ok := c.driver(driver); ok {
+		return d.Scheme
 	}
 	return driver
+}
+
+func (c *chooser) driver(name string) (tasks.Driver, bool) {
+	i := slices.IndexFunc(c.drivers, func(d tasks.Driver) bool { return d.Name == name })
+	if i < 0 {
+		return tasks.Driver{}, false
+	}
+	return c.drivers[i], true
 }
 
 // checkTargets refuses a restore onto the sources that was not asked for.

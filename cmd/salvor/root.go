@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -140,7 +141,7 @@ func (a *app) schemesHelp() string {
 	var b strings.Builder
 	b.WriteString("\nPlaces:\n")
 	for _, k := range a.registry.Kinds() {
-		fmt.Fprintf(&b, "  %-14s  driver %s\n", k.Scheme+":PATH", k.Name)
+		fmt.Fprintf(&b, "  %-20s  driver %s\n", k.Scheme+":"+cmp.Or(k.Place, "PATH"), k.Name)
 	}
 	return strings.TrimRight(b.String(), "\n")
 }

@@ -195,6 +195,7 @@ func taskDrivers(r *drivers.Registry) []tasks.Driver {
 	for _, k := range r.Kinds() {
 		list = append(list, tasks.Driver{
 			Name: k.Name, Scheme: k.Scheme, Holds: k.Holds, Path: isPathScheme(k.Scheme), Options: k.Options, Check: k.Check,
+			Resolve: k.Resolve, SourceKeys: k.SourceKeys, Executes: k.Executes,
 		})
 	}
 	return list

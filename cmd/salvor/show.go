@@ -146,7 +146,12 @@ func nodeLineOf(n archive.NodeManifest) nodeLine {
 // printDetails prints what a table has no room for.
 func (a *app) printDetails(n archive.NodeManifest) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s\n  source   %s", n.Path, quoteName(n.Source))
+	fmt.Fprintf(&b, "\n%s", n.Path)
+	if n.Source == "" {
+		b.WriteString("\n  source   named by its keys")
+	} else {
+		fmt.Fprintf(&b, "\n  source   %s", quoteName(n.Source))
+	}
 	if n.Hostname != "" {
 		fmt.Fprintf(&b, " on %s", quoteName(n.Hostname))
 	}

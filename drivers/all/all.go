@@ -4,6 +4,7 @@ package all
 
 import (
 	"salvor/drivers"
+	"salvor/drivers/command"
 	"salvor/drivers/filesystem"
 	"salvor/drivers/sqlite"
 )
@@ -11,6 +12,7 @@ import (
 // Registry returns a new registry that holds every driver.
 func Registry() *drivers.Registry {
 	r := &drivers.Registry{}
+	r.Register(command.Kind())
 	r.Register(filesystem.Kind())
 	r.Register(sqlite.Kind())
 	return r

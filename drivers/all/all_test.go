@@ -20,6 +20,7 @@ func TestRegistry(t *testing.T) {
 		got = append(got, listed{k.Name, k.Scheme, k.Shape})
 	}
 	want := []listed{
+		{"command", "command", drivers.ShapeStream},
 		{"filesystem", "dir", drivers.ShapeTree},
 		{"sqlite", "sqlite", drivers.ShapeStream},
 	}
@@ -31,7 +32,7 @@ func TestRegistry(t *testing.T) {
 func TestUnknownDriver(t *testing.T) {
 	t.Parallel()
 	_, err := all.Registry().Lookup("pg")
-	if want := `unknown driver "pg" (have filesystem, sqlite)`; err == nil || err.Error() != want {
+	if want := `unknown driver "pg" (have command, filesystem, sqlite)`; err == nil || err.Error() != want {
 		t.Errorf("Lookup(pg) = %v, want %s", err, want)
 	}
 }
