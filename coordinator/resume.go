@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"salvor/archive"
@@ -62,8 +64,11 @@ type ResumeRequest struct {
 	Run      archive.Run
 	// Force goes on although the process that carried the run out may live. Whoever sets it has made sure that it does not.
 	Force bool
-	// Started is called with the plan, before any work; its error ends the resume with nothing changed.
-	Started func(tasks.Plan) error
+	// Config is the set that the user has now; nil where there is none. See [Trusted].
+	Config *tasks.Node
+	// Started is called with the plan, before any work; its error ends the resume with nothing changed. It may give targets
+	// of plan.Restore.Nodes a source again where that is empty: it named a program, which is not taken from an archive.
+	Started func(*tasks.Plan) error
 	Watch   Watch
 }
 
@@ -101,8 +106,9 @@ func (c *Coordinator) Resume(ctx context.Context, r ResumeRequest) (Outcome, err
 		}
 	}
 	plan.Archive, plan.Resumed = r.Location, past.resumed+1
+	c.distrust(&plan, r.Config)
 	if r.Started != nil {
-		if err := r.Started(plan); err != nil {
+		if err := r.Started(&plan); err != nil {
 			return Outcome{}, err
 		}
 	}
@@ -113,6 +119,9 @@ func (c *Coordinator) Resume(ctx context.Context, r ResumeRequest) (Outcome, err
 			return Outcome{}, err
 		}
 	}
+	if err := c.checkTrust(&plan); err != nil {
+		return Outcome{}, err
+	}
 	mark, err := c.aboutRun(&plan)
 	if err != nil {
 		return Outcome{}, err
@@ -121,6 +130,57 @@ func (c *Coordinator) Resume(ctx context.Context, r ResumeRequest) (Outcome, err
 		return Outcome{}, fmt.Errorf("open run %s again: %w", plan.Run, err)
 	}
 	return c.carryOut(ctx, r.Archive, plan, nil, r.Watch)
+}
+
+// distrust takes out of a plan that was read from an archive what names programs, see [Trusted].
+func (c *Coordinator) distrust(plan *tasks.Plan, config *tasks.Node) {
+	plan.Root = Trusted(&plan.Root, config, c.cfg.Drivers)
+	if plan.Restore == nil {
+		return
+	}
+	nodes := maps.Clone(plan.Restore.Nodes)
+	for path, n := range plan.Root.Walk() {
+		target, ok := nodes[path]
+		if !ok || !c.executes(target.Driver) {
+			continue
+		}
+		target.Source = ""
+		if !target.Elsewhere {
+			target.Source = n.Source
+		}
+		nodes[path] = target
+	}
+	restore := *plan.Restore
+	restore.Nodes = nodes
+	plan.Restore = &restore
+}
+
+// checkTrust refuses a plan that still lacks what distrust took.
+func (c *Coordinator) checkTrust(plan *tasks.Plan) error {
+	working := make(map[string]bool)
+	for _, s := range plan.Steps {
+		if s.Kind == tasks.KindPart || s.Kind == tasks.KindLoad {
+			working[s.Node] = true
+		}
+	}
+	for path, n := range plan.Root.Walk() {
+		switch {
+		case !working[path]:
+		case plan.Restore == nil:
+			if c.executes(n.Driver) && Unnamed(n) {
+				return untrusted(path)
+			}
+		case c.executes(plan.Restore.Nodes[path].Driver):
+			if target := plan.Restore.Nodes[path]; target.Source == "" && (target.Elsewhere || Unnamed(n)) {
+				return untrusted(path)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Coordinator) executes(driver string) bool {
+	return slices.ContainsFunc(c.cfg.Drivers, func(d tasks.Driver) bool { return d.Name == driver && d.Executes })
 }
 
 // pastRun is what the archive knows of a run.
@@ -220,7 +280,7 @@ func (c *Coordinator) follow(ctx context.Context, r ResumeRequest, state ledger.
 		return Outcome{}, fmt.Errorf("read plan of run %s: %w", r.Run.Run, err)
 	}
 	if r.Started != nil {
-		if err := r.Started(plan); err != nil {
+		if err := r.Started(&plan); err != nil {
 			return Outcome{}, err
 		}
 	}

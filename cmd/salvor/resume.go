@@ -36,7 +36,7 @@ func (a *app) resumeCommand() *cobra.Command {
 		RunE:    func(c *cobra.Command, args []string) error { return a.resume(c.Context(), o, args) },
 	}
 	f := c.Flags()
-	f.StringArrayVar(&o.into, "into", nil, "a restore's target whose text held a secret, again: [NODE=]PLACE")
+	f.StringArrayVar(&o.into, "into", nil, "a restore's target whose text held a secret or a program, again: [NODE=]PLACE")
 	f.BoolVar(&o.force, "force", false, "go on although nobody can tell whether the process that ran it is gone: make sure that it is")
 	return c
 }
@@ -69,6 +69,11 @@ func (a *app) resume(ctx context.Context, o resumeOptions, args []string) (err e
 		return err
 	}
 	defer func() { err = also(err, store.Close()) }()
+	if !s.hasSet && a.place(a.config, envConfig) == "" { // what the archive does not hold stands in the config
+		if err := a.readConfig(&s, ""); err != nil {
+			return err
+		}
+	}
 	run, err := a.interruptedRun(ctx, store, s, args)
 	if err != nil {
 		return err
@@ -80,13 +85,17 @@ func (a *app) resume(ctx context.Context, o resumeOptions, args []string) (err e
 	defer func() { a.stopEngine(ctx, e) }()
 	progress := a.newProgress()
 	defer progress.end()
+	var config *tasks.Node
+	if s.hasSet {
+		config = &s.set.Set
+	}
 	var plan tasks.Plan
 	var ch choice
 	outcome, err := e.Resume(ctx, coordinator.ResumeRequest{
-		Archive: store, Location: s.archive, Run: run, Force: o.force, Watch: progress.update,
-		Started: func(p tasks.Plan) (err error) {
-			plan = p
-			if ch, err = a.secretsAgain(e, s, &plan, o.into); err == nil {
+		Archive: store, Location: s.archive, Run: run, Config: config, Force: o.force, Watch: progress.update,
+		Started: func(p *tasks.Plan) (err error) {
+			if ch, err = a.secretsAgain(e, s, p, o.into); err == nil {
+				plan = *p
 				progress.begin(string(plan.Operation), plan.Dump)
 			}
 			return err
@@ -156,7 +165,7 @@ func (a *app) secretsAgain(e *engine, s settings, plan *tasks.Plan, into []strin
 			continue
 		}
 		ch.paths = append(ch.paths, path)
-		if n.Source == tasks.RedactedSource {
+		if n.Source == tasks.RedactedSource || n.Source == "" && n.Elsewhere {
 			n.Elsewhere = false
 			again.nodes[path], again.paths = n, append(again.paths, path)
 		}
@@ -167,11 +176,16 @@ func (a *app) secretsAgain(e *engine, s settings, plan *tasks.Plan, into []strin
 		}
 	}
 	for _, path := range again.paths {
-		text, ok := again.literals[path]
-		if !ok {
+		n, text := again.nodes[path], again.literals[path]
+		switch {
+		case !n.Elsewhere && n.Source == "":
+			return ch, untrusted(path, shortestName(&plan.Root, path))
+		case !n.Elsewhere:
 			return ch, usagef("name it again with --into", "the target of node %s held a secret, which is not stored", path)
+		case !text.IsEmpty():
+			e.literals.put(plan.Run, path, text)
 		}
-		e.literals.put(plan.Run, path, text)
+		plan.Restore.Nodes[path] = n
 	}
 	ch.literals = again.literals
 	return ch, nil
@@ -179,11 +193,6 @@ func (a *app) secretsAgain(e *engine, s settings, plan *tasks.Plan, into []strin
 
 // sourcesAgain takes sources that held a secret from the config.
 func (a *app) sourcesAgain(e *engine, s settings, plan *tasks.Plan) error {
-	if !s.hasSet && a.place(a.config, envConfig) == "" {
-		if err := a.readConfig(&s, ""); err != nil {
-			return err
-		}
-	}
 	literals := make(map[string]secret.Text)
 	for path, n := range s.set.Set.Walk() {
 		if !n.Literal.IsEmpty() {
@@ -192,7 +201,7 @@ func (a *app) sourcesAgain(e *engine, s settings, plan *tasks.Plan) error {
 	}
 	for path, n := range plan.Root.Walk() {
 		switch {
-		case n.Driver == "":
+		case n.Driver == "" || n.Source == "":
 		case n.Source == tasks.RedactedSource:
 			text, ok := literals[path]
 			if !ok {
@@ -201,7 +210,7 @@ func (a *app) sourcesAgain(e *engine, s settings, plan *tasks.Plan) error {
 			}
 			e.literals.put(plan.Run, path, text)
 		case s.set.Queue == "":
-			if _, err := a.resolve(n.Source); err != nil {
+			if err := a.checkReferences(n.Driver, n.Source, n.Options); err != nil {
 				return fmt.Errorf("node %s: %w", path, err)
 			}
 		}

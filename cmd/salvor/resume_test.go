@@ -192,3 +192,50 @@ func TestResumeFailedRestore(t *testing.T) {
 		t.Errorf("resume of a restore that is done: exit code %d\n%s", code, problems)
 	}
 }
+
+// TestResumeRunsNoProgramOfTheArchive: who can write to an archive does not choose what a resume runs.
+func TestResumeRunsNoProgramOfTheArchive(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	place := filepath.Join(dir, "archive")
+	trace := filepath.Join(dir, "trace")
+	mustCall(t, "dump", "--archive", place, "it=command:echo hello")
+	_, problems, code := call(t, "restore", "--archive", place, "--into", "it=command:sh -c 'echo ran >>"+trace+"; exit 3'")
+	if code != exitFailed {
+		t.Fatalf("restore into a program that fails: exit code %d\n%s", code, problems)
+	}
+	if err := os.Remove(trace); err != nil {
+		t.Fatal(err)
+	}
+	restore := interrupt(t, place, dead(t))
+	_, problems, code = call(t, "resume", "--archive", place)
+	if code != exitUsage || !strings.Contains(problems, "one that only the archive names is not run") {
+		t.Errorf("resume of a restore into a program: exit code %d\n%s", code, problems)
+	}
+	mustCall(t, "resume", "--archive", place, "--into", "it=command:sh -c 'cat >"+trace+".2'")
+	if data, err := os.ReadFile(trace + ".2"); err != nil || string(data) != "hello\n" {
+		t.Errorf("restored %q, %v", data, err)
+	}
+	_, problems, code = call(t, "resume", "--archive", place, restore.Run)
+	if code != exitUsage {
+		t.Errorf("resume of what is done: exit code %d\n%s", code, problems)
+	}
+
+	place = filepath.Join(dir, "other")
+	mustCall(t, "dump", "--archive", place, "it=command:sh -c 'echo ran >>"+trace+"'")
+	if err := os.Remove(trace); err != nil {
+		t.Fatal(err)
+	}
+	interrupt(t, place, dead(t))
+	nodes := filepath.Join(place, "dumps/default/*/nodes/default")
+	if found, err := filepath.Glob(nodes); err != nil || len(found) != 1 || os.RemoveAll(found[0]) != nil {
+		t.Fatalf("node manifests: %v, %v", found, err)
+	}
+	_, problems, code = call(t, "resume", "--archive", place)
+	if code != exitUsage || !strings.Contains(problems, "a program that only the archive names is not run") {
+		t.Errorf("resume of a dump of a program: exit code %d\n%s", code, problems)
+	}
+	if _, err := os.Stat(trace); err == nil {
+		t.Error("a program that only the archive names was run")
+	}
+}
