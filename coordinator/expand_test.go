@@ -16,12 +16,15 @@ import (
 	"salvor/tasks"
 )
 
+// always tells that all sources of a driver are paths.
+func always(string) bool { return true }
+
 func planDrivers() []tasks.Driver {
 	return []tasks.Driver{
-		{Name: "sqlite", Scheme: "sqlite", Holds: true, Path: true},
+		{Name: "sqlite", Scheme: "sqlite", Holds: true, Path: always},
 		{Name: "postgres", Scheme: "postgres", Holds: true},
 		{Name: "media", Scheme: "media", Options: []string{"exclude"}},
-		{Name: "filesystem", Scheme: "dir", Path: true},
+		{Name: "filesystem", Scheme: "dir", Path: always},
 	}
 }
 

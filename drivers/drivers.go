@@ -47,6 +47,9 @@ type Kind struct {
 	Shape Shape
 	// Holds tells that a dump holds a consistent view open while its parts are read.
 	Holds bool
+	// Local tells whether a source is on the host of the worker that opens it: a path, which only that host's workers can
+	// reach and which may be relative to whoever wrote it. Nil where none is.
+	Local func(source string) bool
 	// Options are the names of the keys that a node of this driver may carry beside the common ones.
 	Options []string
 	// Resolve are those of the options in whose texts references (${NAME}, ${file:PATH}, $$ for a dollar sign) are filled

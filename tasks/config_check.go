@@ -157,7 +157,7 @@ func (p *configParser) checkSource(d *draft, driver Driver) {
 	case strings.TrimSpace(d.Source) == RedactedSource:
 		d.problem(&p.found, "source", "name the source", "%s stands for a secret that was not stored", RedactedSource)
 		return
-	case driver.Path && !isURL.MatchString(d.Source):
+	case driver.isPath(d.Source):
 		p.references(at, where, d.Source)
 		d.Source = p.absolute(at, where, d.Source)
 		return

@@ -71,7 +71,7 @@ type Driver struct {
 	Name    string
 	Scheme  string                              // what its sources begin with on the command line
 	Holds   bool                                // a dump holds a view open while parts are read
-	Path    bool                                // sources are paths (or URLs): relative paths are taken from the file that names them
+	Path    func(source string) bool            // which sources are paths, relative ones taken from the file that names them; nil for none
 	Options []string                            // keys that a node may carry beside the common ones
 	Check   func(options json.RawMessage) error // validates the options; may be nil
 	// Resolve are the options in whose texts references are filled in, by the worker that opens the source.
@@ -80,4 +80,9 @@ type Driver struct {
 	SourceKeys []string
 	// Executes tells that source and options name programs: neither is taken from an archive.
 	Executes bool
+}
+
+// isPath tells whether a source is a path. A URL, even one of a file, is never relative to anything.
+func (d Driver) isPath(source string) bool {
+	return d.Path != nil && !isURL.MatchString(source) && d.Path(source)
 }

@@ -23,7 +23,7 @@ func ParseSource(arg string, drivers []Driver) (name, driver, source string, err
 	if err != nil {
 		return "", "", "", err
 	}
-	if s.driver.Path && !isURL.MatchString(s.source) && !filepath.IsAbs(s.source) {
+	if s.driver.isPath(s.source) && !filepath.IsAbs(s.source) {
 		p := &configParser{}
 		if p.base, err = filepath.Abs("."); err != nil {
 			return "", "", "", fmt.Errorf("find the working directory: %w", err)
@@ -132,12 +132,12 @@ func (s *commandSource) take(scheme, rest string) error {
 		return &sourceError{fmt.Sprintf("nothing follows %s:", scheme), ""}
 	case strings.ContainsRune(rest, 0):
 		return &sourceError{"the source holds a NUL character", ""}
-	case s.driver.Path && strings.HasPrefix(rest, "//") && !strings.HasPrefix(rest, "///"):
+	case s.driver.isPath(rest) && strings.HasPrefix(rest, "//") && !strings.HasPrefix(rest, "///"):
 		return &sourceError{
 			fmt.Sprintf("%s:// begins a URL with a host, and %s takes a path", scheme, scheme),
 			fmt.Sprintf("write %s:PATH", scheme),
 		}
-	case s.driver.Path && strings.HasPrefix(rest, "//"):
+	case s.driver.isPath(rest) && strings.HasPrefix(rest, "//"):
 		s.source = rest[2:]
 	case strings.HasPrefix(rest, "//"):
 		s.source = scheme + ":" + rest

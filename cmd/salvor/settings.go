@@ -194,12 +194,9 @@ func taskDrivers(r *drivers.Registry) []tasks.Driver {
 	var list []tasks.Driver
 	for _, k := range r.Kinds() {
 		list = append(list, tasks.Driver{
-			Name: k.Name, Scheme: k.Scheme, Holds: k.Holds, Path: isPathScheme(k.Scheme), Options: k.Options, Check: k.Check,
+			Name: k.Name, Scheme: k.Scheme, Holds: k.Holds, Path: k.Local, Options: k.Options, Check: k.Check,
 			Resolve: k.Resolve, SourceKeys: k.SourceKeys, Executes: k.Executes,
 		})
 	}
 	return list
 }
-
-// isPathScheme tells whether what follows a scheme is a path, relative to whoever wrote it.
-func isPathScheme(scheme string) bool { return scheme == "sqlite" || scheme == "dir" }

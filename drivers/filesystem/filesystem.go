@@ -47,6 +47,7 @@ func Kind() drivers.Kind {
 		Name:    "filesystem",
 		Scheme:  "dir",
 		Shape:   drivers.ShapeTree,
+		Local:   func(string) bool { return true },
 		Options: []string{optionExclude, optionOneFileSystem, optionCachedirTag},
 		Check: func(raw json.RawMessage) error {
 			_, err := parseOptions(raw)

@@ -43,6 +43,7 @@ func Kind() drivers.Kind {
 		Scheme: "sqlite",
 		Shape:  drivers.ShapeStream,
 		Holds:  true,
+		Local:  func(string) bool { return true },
 		Open: func(_ context.Context, spec drivers.Spec) (drivers.Source, error) {
 			return open(spec)
 		},
