@@ -17,6 +17,9 @@ var (
 	isHost = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$`)
 )
 
+// ValidHost tells whether a text can be the name of a host that nodes bind to.
+func ValidHost(name string) bool { return isHost.MatchString(name) }
+
 // finish checks a tree of drafts and returns it as nodes. What it returns is whole only if no problem was found.
 func (p *configParser) finish(root *draft) Node {
 	named := p.names(root, "")

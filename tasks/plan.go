@@ -57,6 +57,8 @@ type RestoreNode struct {
 	// Driver and Source say where: those of the node itself, or what the user chose. Source is unresolved.
 	Driver string `json:"driver"`
 	Source string `json:"source"`
+	// Host binds the target to workers of that host; "" binds one that is not Elsewhere to the node's own.
+	Host string `json:"host,omitempty"`
 	// Elsewhere tells that the user chose the target.
 	Elsewhere bool `json:"elsewhere,omitempty"`
 	// Only restricts the restore to these paths (and all below them) or parts; empty means all. They are bytes because a

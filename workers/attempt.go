@@ -51,8 +51,19 @@ func (w *Worker) handle(ctx context.Context, d queue.Delivery) {
 		return
 	}
 	a := &attempt{Worker: w, claim: claim, released: make(chan struct{})}
+	started := time.Now()
 	result, err := a.do(ctx)
+	a.tell(ctx, started, err)
 	a.report(ctx, result, err)
+}
+
+// tell notes an attempt's end in the log.
+func (a *attempt) tell(ctx context.Context, started time.Time, err error) {
+	args := []any{"run", a.claim.Run, "task", a.claim.Task.ID, "took", time.Since(started).Round(time.Millisecond).String()}
+	if err != nil {
+		args = append(args, "error", err.Error())
+	}
+	a.cfg.Log.InfoContext(ctx, "task ended", args...)
 }
 
 // do runs the handler of the task's kind while a second goroutine beats.

@@ -34,8 +34,11 @@ type Config struct {
 	ID string
 	// Host is the host name that nodes bind to with `host:`; "" serves only nodes that bind to none.
 	Host string
-	// Slots is the number of tasks that run at once; HoldSlots the number of views held at once. Default 4 and 16.
+	// Slots is the number of tasks that run at once; HoldSlots the number of views held at once. Default [DefaultSlots] and
+	// [DefaultHoldSlots].
 	Slots, HoldSlots int
+	// Version of the program, for those who list workers.
+	Version string
 	// Scratch is a directory for temporary files; "" means the system's.
 	Scratch string
 
@@ -46,17 +49,23 @@ type Config struct {
 	Archive func(ctx context.Context, location string) (*archive.Archive, error)
 	// Source resolves a text of a node of a run, its source or one in its options: it fills the variables in.
 	Source func(ctx context.Context, run, path, source string) (secret.Text, error)
-	// Log gets what no result can carry. Default: discarded.
+	// Log gets what no result can carry, and at the level of information each task. Default: discarded.
 	Log *slog.Logger
 }
+
+// How many tasks and views a worker takes at once where nothing else is said.
+const (
+	DefaultSlots     = 4
+	DefaultHoldSlots = 16
+)
 
 // WithDefaults returns a copy in which empty optional fields have their defaults.
 func (c Config) WithDefaults() Config {
 	if c.Slots == 0 {
-		c.Slots = 4
+		c.Slots = DefaultSlots
 	}
 	if c.HoldSlots == 0 {
-		c.HoldSlots = 16
+		c.HoldSlots = DefaultHoldSlots
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -86,9 +95,10 @@ func New(cfg Config) (*Worker, error) {
 		archives: make(map[string]*archive.Archive),
 		runs:     make(map[string]*runContext),
 	}
+	w.cfg.Ledger = w.cfg.Ledger.ForHost(w.cfg.Host)
 	w.sender = queue.NewSender(w.cfg.Conn, w.cfg.Ledger)
 	server, err := queue.NewServer(w.cfg.Conn, w.cfg.Ledger, queue.Config{
-		Worker: w.cfg.ID, Host: w.cfg.Host, WorkSlots: w.cfg.Slots, HoldSlots: w.cfg.HoldSlots, Handler: w.handle, Log: w.cfg.Log,
+		Worker: w.cfg.ID, Host: w.cfg.Host, Version: w.cfg.Version, WorkSlots: w.cfg.Slots, HoldSlots: w.cfg.HoldSlots, Handler: w.handle, Log: w.cfg.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make worker: %w", err)
@@ -96,6 +106,9 @@ func New(cfg Config) (*Worker, error) {
 	w.server = server
 	return w, nil
 }
+
+// ID returns the worker's name among all workers of its queue.
+func (w *Worker) ID() string { return w.cfg.ID }
 
 // Start begins to take work. It returns an error at once if the queue cannot be reached.
 func (w *Worker) Start() error {

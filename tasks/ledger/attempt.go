@@ -44,7 +44,7 @@ type Signal struct {
 // deliveries of one attempt only one gets it, the others [ErrStale]. [ErrOver] if the run takes no new work.
 func (l *Ledger) Claim(ctx context.Context, run, task, attempt, worker string) (Claim, error) {
 	c := Claim{Run: run, Token: random(16), Attempt: attempt}
-	r, err := l.persist(ctx, claimScript, run, task, attempt, c.Token, worker)
+	r, err := l.persist(ctx, claimScript, run, task, attempt, c.Token, worker, l.host)
 	if err != nil {
 		return Claim{}, fmt.Errorf("claim task %s: %w", task, err)
 	}

@@ -105,12 +105,20 @@ type Ledger struct {
 	rdb    redis.UniversalClient
 	o      Options
 	prefix string
+	host   string
 }
 
 // New makes a client. It does not talk to Redis and does not close rdb.
 func New(rdb redis.UniversalClient, o Options) *Ledger {
 	o = o.withDefaults()
 	return &Ledger{rdb: rdb, o: o, prefix: "{" + o.Prefix + strconv.Itoa(tasks.Contract) + "}:"}
+}
+
+// ForHost returns a client like this one whose claims are told to be of that host.
+func (l *Ledger) ForHost(host string) *Ledger {
+	c := *l
+	c.host = host
+	return &c
 }
 
 // Options returns the settings, defaults filled in.

@@ -63,7 +63,7 @@ func TestRunFromCreateToForget(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantWorkers := []ledger.WorkerCount{{"w1", "n/a", tasks.KindPart, 2}, {"w1", "n/b", tasks.KindPart, 1}}
+		wantWorkers := []ledger.WorkerCount{{"w1", "n/a", tasks.KindPart, 2, ""}, {"w1", "n/b", tasks.KindPart, 1, ""}}
 		if diff := cmp.Diff(wantWorkers, workers); diff != "" {
 			t.Errorf("workers (-want +got):\n%s", diff)
 		}

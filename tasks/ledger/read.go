@@ -283,6 +283,8 @@ type WorkerCount struct {
 	Node   string     `json:"node,omitempty"`
 	Kind   tasks.Kind `json:"kind"`
 	Tasks  int        `json:"tasks"`
+	// Host is the host name that the worker was started with; "" if it was started with none.
+	Host string `json:"host,omitempty"`
 }
 
 // Workers returns who finished how much of a run, sorted. Tasks that were finished in an earlier epoch count too: they
@@ -296,10 +298,10 @@ func (l *Ledger) Workers(ctx context.Context, run string) ([]WorkerCount, error)
 	for field, count := range fields {
 		words := strings.Split(field, unit)
 		n, err := strconv.Atoi(count)
-		if err != nil || len(words) != 3 {
+		if err != nil || len(words) != 4 {
 			return nil, fmt.Errorf("read workers of run %s: field %q is %q", run, field, count)
 		}
-		out = append(out, WorkerCount{Worker: words[0], Node: words[1], Kind: tasks.Kind(words[2]), Tasks: n})
+		out = append(out, WorkerCount{Worker: words[0], Node: words[1], Kind: tasks.Kind(words[2]), Host: words[3], Tasks: n})
 	}
 	slices.SortFunc(out, func(a, b WorkerCount) int {
 		return strings.Compare(a.Worker+unit+a.Node+unit+string(a.Kind), b.Worker+unit+b.Node+unit+string(b.Kind))
@@ -317,6 +319,7 @@ type Event struct {
 	Kind    string
 	Step    string
 	Task    string
+	Node    string // of a task's event
 	Worker  string
 	Message string // an error, an epoch's number or a run's state
 }
@@ -349,9 +352,32 @@ func (l *Ledger) Events(ctx context.Context, run, after string, limit int) ([]Ev
 			Step: text("s"), Task: text("t"), Worker: text("w"), Message: text("m"),
 		}
 		if e.Kind == "retry" || e.Kind == "failed" {
-			e.Message = unpackFailure(e.Message).Message
+			f := unpackFailure(e.Message)
+			e.Message, e.Node = f.Message, f.Node
 		}
 		out = append(out, e)
 	}
-	return out, nil
+	return out, l.addNodes(ctx, run, out)
+}
+
+// addNodes fills in the nodes of tasks' events that do not carry them.
+func (l *Ledger) addNodes(ctx context.Context, run string, events []Event) error {
+	nodes := make(map[string]*redis.StringCmd)
+	_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, e := range events {
+			if e.Task != "" && e.Node == "" && nodes[e.Step] == nil {
+				nodes[e.Step] = p.HGet(ctx, l.runKey(run, ":S:"+e.Step), "node")
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return fmt.Errorf("read events of run %s: %w", run, err)
+	}
+	for i, e := range events {
+		if cmd := nodes[e.Step]; cmd != nil && e.Task != "" && e.Node == "" {
+			events[i].Node = cmd.Val()
+		}
+	}
+	return nil
 }

@@ -37,6 +37,11 @@ func ownPrefix() string               { return prefix() + ".own." }
 func ownQueue(worker string) string   { return ownPrefix() + worker }
 func hostQueue(pool, h string) string { return prefix() + "." + pool + ".host." + h }
 
+// A worker tells who it is by the names of queues that it serves, so that what asynq's registry says of live servers is all
+// there is to know, also after Redis was emptied. Nothing is ever sent to the queue of this name.
+func aboutPrefix() string                      { return prefix() + ".about." }
+func aboutQueue(worker, version string) string { return aboutPrefix() + worker + " " + version }
+
 // Delivery is an attempt that arrived. It may have arrived before, or be long out of date: the ledger's Claim tells.
 type Delivery struct {
 	Run     string `json:"run"`

@@ -21,6 +21,8 @@ import (
 type Config struct {
 	// Worker names this process, uniquely. Its own queue carries it.
 	Worker string
+	// Version of the program, for [Conn.Workers].
+	Version string
 	// Host lets the server take tasks that are bound to that host; "" takes only those bound to none.
 	Host string
 	// WorkSlots and HoldSlots are how many handlers run at once for tasks, and for those that hold views. A server with none
@@ -34,7 +36,7 @@ type Config struct {
 }
 
 func (c Config) validate() error {
-	for _, name := range []string{c.Worker, c.Host} {
+	for _, name := range []string{c.Worker, c.Host, c.Version} {
 		if strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || r == '{' || r == '}' }) || len(name) > 255 {
 			return fmt.Errorf("name %.80q is too long or holds braces or control characters", name)
 		}
@@ -99,10 +101,10 @@ func NewServer(conn *Conn, l *ledger.Ledger, cfg Config) (*Server, error) {
 	}
 	// A worker's own tasks first: views wait for them. Then those that nobody else may do.
 	work := map[string]int{Name(tasks.Route{}): 1, ownQueue(cfg.Worker): 6}
-	hold := map[string]int{Name(tasks.Route{Hold: true}): 1}
+	hold := map[string]int{Name(tasks.Route{Hold: true}): 3, aboutQueue(cfg.Worker, cfg.Version): 1}
 	if cfg.Host != "" {
 		work[hostQueue(workPool, cfg.Host)] = 3
-		hold[hostQueue(holdPool, cfg.Host)] = 3
+		hold[hostQueue(holdPool, cfg.Host)] = 9
 	}
 	s.add(cfg.WorkSlots, work)
 	s.add(cfg.HoldSlots, hold)

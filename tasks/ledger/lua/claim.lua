@@ -1,5 +1,5 @@
--- claim: task, attempt, token, worker.
-local run, task, att, tok, worker = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+-- claim: task, attempt, token, worker, host.
+local run, task, att, tok, worker, host = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local r = R(run)
 local st = call('HGET', r, 'st')
 if not st then return {'norun'} end
@@ -9,7 +9,7 @@ local t = call('HMGET', k, 'st', 'att', 'tok', 'step', 'tries', 'deaths', 'ckpt'
 if not t[1] or t[2] ~= att then return {'stale'} end
 if not (t[1] == 'run' and t[3] == tok) then
   if t[1] ~= 'out' then return {'stale'} end
-  call('HSET', k, 'st', 'run', 'tok', tok, 'worker', worker)
+  call('HSET', k, 'st', 'run', 'tok', tok, 'worker', worker, 'host', host, 'since', now)
   call('ZREM', r .. ':out', task)
   call('ZADD', r .. ':beat', now + LEASE, task)
 end

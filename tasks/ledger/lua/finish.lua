@@ -29,7 +29,7 @@ for f, n in pairs({weight_done = weight, entries = ARGV[9], bytes = ARGV[10]}) d
   end
 end
 local about = call('HMGET', S, 'node', 'kind', 'st')
-call('HINCRBY', r .. ':wk', t.worker .. '\31' .. about[1] .. '\31' .. about[2], 1)
+call('HINCRBY', r .. ':wk', t.worker .. '\31' .. about[1] .. '\31' .. about[2] .. '\31' .. (t.host or ''), 1)
 if kind ~= '-' then
   give_places(run, task, t.att)
   for _, d in ipairs(call('SMEMBERS', r .. ':gr:' .. task)) do

@@ -312,8 +312,8 @@ end
 
 -- task reads a task's dynamic state.
 local function state_of(run, task)
-  local t = call('HMGET', R(run) .. ':t:' .. task, 'st', 'tok', 'step', 'win', 'hd', 'att', 'worker', 'ftok')
-  return {st = t[1], tok = t[2], step = t[3], win = t[4], hd = t[5], att = t[6], worker = t[7], ftok = t[8]}
+  local t = call('HMGET', R(run) .. ':t:' .. task, 'st', 'tok', 'step', 'win', 'hd', 'att', 'worker', 'ftok', 'host')
+  return {st = t[1], tok = t[2], step = t[3], win = t[4], hd = t[5], att = t[6], worker = t[7], ftok = t[8], host = t[9]}
 end
 
 -- reopen gives a holder and the steps it holds a new epoch. `lost` is the failure where this counts against the limit on
