@@ -103,9 +103,6 @@ func (o Outcome) Whole() bool {
 	return true
 }
 
-// Watch is called now and then with the state of a run, and once at its end. It must return soon.
-type Watch func(ledger.RunState)
-
 // start gives a plan to the ledger and sends its first tasks.
 func (c *Coordinator) start(ctx context.Context, plan tasks.Plan) error {
 	ready, err := c.cfg.Ledger.Create(ctx, plan)
@@ -145,6 +142,7 @@ func (c *Coordinator) wait(ctx context.Context, run string, watch Watch) (ledger
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	cancelled := true // or need not be
+	var news news
 	for {
 		state, err := c.cfg.Ledger.State(ctx, run)
 		switch {
@@ -155,7 +153,7 @@ func (c *Coordinator) wait(ctx context.Context, run string, watch Watch) (ledger
 		case err != nil:
 			c.cfg.Log.WarnContext(ctx, "the ledger does not answer; trying again", "run", run, "error", err)
 		default:
-			watch(state)
+			watch(Progress{state, news.since(ctx, c.cfg.Ledger, run, state)})
 			if state.State.Terminal() {
 				return state, nil
 			}
@@ -188,6 +186,21 @@ func (c *Coordinator) cancel(ctx context.Context, run string) error {
 func (c *Coordinator) conclude(ctx context.Context, a *archive.Archive, plan tasks.Plan, state ledger.RunState) Outcome {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelWait)
 	defer stop()
+	o, failed := c.collect(ctx, plan, state)
+	if failed != nil {
+		// Another process may have concluded the run, and the ledger forgot it meanwhile.
+		if reported, err := Reported(ctx, a, plan.Run); err == nil {
+			o, failed = reported, nil
+		}
+	}
+	if failed = errors.Join(failed, c.settle(ctx, a, o)); failed != nil {
+		c.cfg.Log.WarnContext(ctx, "the run ended, but its report is not complete", "run", plan.Run, "error", failed)
+	}
+	return o
+}
+
+// collect reads what the ledger knows of a run that ended. With an error the outcome is not complete.
+func (c *Coordinator) collect(ctx context.Context, plan tasks.Plan, state ledger.RunState) (Outcome, error) {
 	o := Outcome{
 		Run: plan.Run, Operation: plan.Operation, Set: plan.Set, Dump: plan.Dump, State: state.State,
 		Started: state.StartedAt, Ended: state.EndedAt, Failures: state.Failures,
@@ -204,14 +217,16 @@ func (c *Coordinator) conclude(ctx context.Context, a *archive.Archive, plan tas
 	if o.Workers, err = c.cfg.Ledger.Workers(ctx, plan.Run); err != nil {
 		failed = errors.Join(failed, fmt.Errorf("read workers: %w", err))
 	}
-	failed = errors.Join(failed, c.store(ctx, a, o))
-	if err := c.cfg.Ledger.Forget(ctx, plan.Run); err != nil {
+	return o, failed
+}
+
+// settle stores a run's report and forgets the run. Doing it twice is harmless.
+func (c *Coordinator) settle(ctx context.Context, a *archive.Archive, o Outcome) error {
+	failed := c.store(ctx, a, o)
+	if err := c.cfg.Ledger.Forget(ctx, o.Run); err != nil {
 		failed = errors.Join(failed, fmt.Errorf("remove the run from the ledger: %w", err))
 	}
-	if failed != nil {
-		c.cfg.Log.WarnContext(ctx, "the run ended, but its report is not complete", "run", plan.Run, "error", failed)
-	}
-	return o
+	return failed
 }
 
 // stepOutcome takes what a seal, commit or finish step answered.

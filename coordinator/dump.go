@@ -79,11 +79,21 @@ func (c *Coordinator) carryOut(ctx context.Context, a *archive.Archive, plan tas
 	if started != nil {
 		started(plan)
 	}
-	watch = watchOrNothing(watch)
 	if err := c.start(ctx, plan); err != nil {
 		return Outcome{}, errors.Join(err, c.abandon(ctx, a, plan))
 	}
-	state, err := c.wait(ctx, plan.Run, watch)
+	return c.see(ctx, a, plan, watch)
+}
+
+// see watches a run of this process to its end, and concludes it.
+func (c *Coordinator) see(ctx context.Context, a *archive.Archive, plan tasks.Plan, watch Watch) (Outcome, error) {
+	state, err := c.wait(ctx, plan.Run, watchOrNothing(watch))
+	if errors.Is(err, ErrResumable) {
+		// Where this process was slow, another one concluded the run.
+		if o, reportErr := Reported(context.WithoutCancel(ctx), a, plan.Run); reportErr == nil {
+			return o, nil
+		}
+	}
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -92,7 +102,7 @@ func (c *Coordinator) carryOut(ctx context.Context, a *archive.Archive, plan tas
 
 func watchOrNothing(watch Watch) Watch {
 	if watch == nil {
-		return func(ledgerState) {}
+		return func(Progress) {}
 	}
 	return watch
 }

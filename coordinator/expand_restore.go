@@ -37,7 +37,7 @@ type RestoreInput struct {
 // needs, which grows it; finish needs both. The order is that of [tasks.RestoreOrder]; nodes that are not restored
 // take no part, but what is ordered through them stays ordered.
 //
-// A node that is restored elsewhere is not bound to its host.
+// A node that is restored elsewhere is not bound to its host, but to that of its target where one is given.
 func PlanRestore(in RestoreInput) (tasks.Plan, error) {
 	onError, err := policy(in.OnError)
 	if err != nil {
@@ -49,7 +49,7 @@ func PlanRestore(in RestoreInput) (tasks.Plan, error) {
 	}
 	trusted := Trusted(&in.Root, in.Config, in.Drivers)
 	root := withoutSecrets(&trusted)
-	p := &restorePlanner{nodes: make(map[string]tasks.RestoreNode, len(in.Nodes)), hosts: make(map[string]string)}
+	p := &restorePlanner{nodes: make(map[string]tasks.RestoreNode, len(in.Nodes))}
 	if err := p.choose(in, &root); err != nil {
 		return tasks.Plan{}, err
 	}
@@ -71,7 +71,6 @@ func PlanRestore(in RestoreInput) (tasks.Plan, error) {
 // restorePlanner places the steps of nodes.
 type restorePlanner struct {
 	nodes  map[string]tasks.RestoreNode
-	hosts  map[string]string
 	checks []tasks.Step // and what joins them
 	gate   []string     // the steps that stand for all checks
 }
@@ -113,8 +112,8 @@ func (p *restorePlanner) choose(in RestoreInput, root *tasks.Node) error {
 		case chosen.Source == "":
 			chosen.Source = node.Source
 		}
-		if !chosen.Elsewhere {
-			p.hosts[path] = node.Host
+		if chosen.Host == "" && !chosen.Elsewhere {
+			chosen.Host = node.Host
 		}
 		p.nodes[path] = chosen
 		check := single(tasks.KindCheck, path, nil, p.route(path))
@@ -130,7 +129,7 @@ func (p *restorePlanner) choose(in RestoreInput, root *tasks.Node) error {
 	return nil
 }
 
-func (p *restorePlanner) route(path string) tasks.Route { return tasks.Route{Host: p.hosts[path]} }
+func (p *restorePlanner) route(path string) tasks.Route { return tasks.Route{Host: p.nodes[path].Host} }
 
 // place adds the steps of an event; see expand.
 func (p *restorePlanner) place(x *expansion, e tasks.Event, needs []string) ([]string, bool, error) {

@@ -240,7 +240,7 @@ func TestPlanRestoreExample(t *testing.T) {
 		"site/databases/legacy": {Driver: "sqlite", Source: "/other.db", Elsewhere: true},
 		"site/media":            {Driver: "media", Source: "s3://site-media"},
 		"site/media/index":      {Driver: "sqlite", Source: "/index.db"},
-		"site/foofiles":         {Driver: "filesystem", Source: "/var/lib/foo"},
+		"site/foofiles":         {Driver: "filesystem", Source: "/var/lib/foo", Host: "web-1"},
 	}}
 	if diff := cmp.Diff(restore, plan.Restore); diff != "" {
 		t.Errorf("restore (-want +got):\n%s", diff)

@@ -7,10 +7,7 @@ import (
 
 	"salvor/archive"
 	"salvor/tasks"
-	"salvor/tasks/ledger"
 )
-
-type ledgerState = ledger.RunState
 
 // RestoreRequest is a restore that is asked for.
 type RestoreRequest struct {

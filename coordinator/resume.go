@@ -285,9 +285,7 @@ func (c *Coordinator) follow(ctx context.Context, r ResumeRequest, state ledger.
 		}
 	}
 	if !state.State.Terminal() {
-		if state, err = c.wait(ctx, plan.Run, watchOrNothing(r.Watch)); err != nil {
-			return Outcome{}, err
-		}
+		return c.see(ctx, r.Archive, plan, r.Watch)
 	}
 	return c.conclude(ctx, r.Archive, plan, state), nil
 }

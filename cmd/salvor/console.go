@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 )
 
@@ -19,6 +20,7 @@ type console struct {
 	width  func() int // 0 where out is no terminal
 	quiet  bool       // only problems are written
 	status string     // the status line that is on the screen
+	told   map[string]time.Time
 }
 
 // line writes a line, unless quiet.
@@ -50,6 +52,26 @@ func (c *console) write(text string) {
 	_, _ = io.WriteString(c.out, text)
 }
 
+// repeatAfter is how long a warning that was written is not written again.
+const repeatAfter = time.Minute
+
+// toldLately tells whether a text was told within the last while, and notes that it is. A server that is away would
+// otherwise be told of every few seconds.
+func (c *console) toldLately(text string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if last, ok := c.told[text]; ok && now.Sub(last) < repeatAfter {
+		return true
+	}
+	const most = 100
+	if c.told == nil || len(c.told) >= most {
+		c.told = make(map[string]time.Time)
+	}
+	c.told[text] = now
+	return false
+}
+
 // setStatus draws the status line, cut to the terminal's width; "" removes it.
 func (c *console) setStatus(text string) {
 	width := c.width()
@@ -71,15 +93,16 @@ func (c *console) setStatus(text string) {
 // isTerminal tells whether a status line can be drawn.
 func (c *console) isTerminal() bool { return c.width() > 1 }
 
-// logHandler writes the warnings of the layers below as lines of the console.
+// logHandler writes the warnings of the layers below as lines of the console, and where it is verbose what they do.
 type logHandler struct {
 	console *console
+	verbose bool
 	attrs   []slog.Attr
 }
 
-// Enabled reports whether a level is written: warnings and above.
+// Enabled reports whether a level is written: warnings and above, where it is verbose also information.
 func (h *logHandler) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn
+	return level >= slog.LevelWarn || h.verbose && level >= slog.LevelInfo
 }
 
 // Handle writes a record as one line.
@@ -93,13 +116,18 @@ func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 		fmt.Fprintf(&b, " %s=%s", a.Key, quoteName(a.Value.String()))
 		return true
 	})
-	h.console.problem("warning", b.String())
+	switch {
+	case r.Level < slog.LevelWarn:
+		h.console.line("%s", b.String())
+	case !h.console.toldLately(b.String()):
+		h.console.problem("warning", b.String())
+	}
 	return nil
 }
 
 // WithAttrs returns a handler that adds attributes to every record.
 func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &logHandler{console: h.console, attrs: append(slices.Clip(h.attrs), attrs...)}
+	return &logHandler{console: h.console, verbose: h.verbose, attrs: append(slices.Clip(h.attrs), attrs...)}
 }
 
 // WithGroup returns the handler itself: its lines have no groups.

@@ -77,10 +77,18 @@ func (a *app) dump(ctx context.Context, o dumpOptions, sources []string) (err er
 	if err := s.checkArchive(); err != nil {
 		return err
 	}
-	if err := a.checkSet(&s.set); err != nil {
+	if err := a.checkSet(s); err != nil {
 		return err
 	}
 	s.set.Archive = s.archive
+	e, err := a.startEngine(ctx, s.queue)
+	if err != nil {
+		return err
+	}
+	defer func() { a.stopEngine(ctx, e) }()
+	if err := a.bindSet(ctx, e, &s.set.Set); err != nil {
+		return err
+	}
 	store, err := a.archiveAt(ctx, s.archive, archive.Create)
 	if err != nil {
 		return err
@@ -88,7 +96,7 @@ func (a *app) dump(ctx context.Context, o dumpOptions, sources []string) (err er
 	defer func() { err = also(err, store.Close()) }()
 	a.warnNested(store.Location(), &s.set.Set)
 	var plan tasks.Plan
-	outcome, err := a.runDump(ctx, o, s, store, &plan)
+	outcome, err := a.runDump(ctx, e, o, s, store, &plan)
 	if plan.Dump == "" {
 		return err
 	}
@@ -121,14 +129,11 @@ func (a *app) endDump(ctx context.Context, store *archive.Archive, plan *tasks.P
 	return a.reportDump(outcome, code, store.Location(), &plan.Root)
 }
 
-// runDump carries the dump out on an engine of its own.
-func (a *app) runDump(ctx context.Context, o dumpOptions, s settings, store *archive.Archive, made *tasks.Plan) (_ coordinator.Outcome, err error) {
-	e, err := a.startEngine(ctx, s.set.Queue)
-	if err != nil {
-		return coordinator.Outcome{}, err
-	}
-	defer func() { a.stopEngine(ctx, e) }()
-	progress := a.newProgress()
+// runDump carries the dump out.
+func (a *app) runDump(
+	ctx context.Context, e *engine, o dumpOptions, s settings, store *archive.Archive, made *tasks.Plan,
+) (coordinator.Outcome, error) {
+	progress := a.newProgress(ctx, e)
 	defer progress.end()
 	return e.Dump(ctx, coordinator.DumpRequest{
 		Set: s.set, Archive: store, OnError: onError(o.goOn), Views: o.views, Full: o.full, Watch: progress.update,
@@ -139,7 +144,7 @@ func (a *app) runDump(ctx context.Context, o dumpOptions, s settings, store *arc
 					e.literals.put(plan.Run, path, n.Literal)
 				}
 			}
-			progress.begin("dump", plan.Dump)
+			progress.begin(plan)
 		},
 	})
 }
@@ -178,14 +183,17 @@ func (a *app) dumpSettings(sources []string) (settings, error) {
 }
 
 // checkSet refuses, before anything runs, nodes that no worker serves and sources that cannot be resolved.
-func (a *app) checkSet(set *tasks.BackupSet) error {
+func (a *app) checkSet(s settings) error {
 	var wrong []error
-	for path, n := range set.Set.Walk() {
-		if n.Host != "" && n.Host != a.host {
+	for path, n := range s.set.Set.Walk() {
+		if s.queue != "" && !n.Literal.IsEmpty() {
+			wrong = append(wrong, errLiteral(path))
+		}
+		if s.queue == "" && n.Host != "" && n.Host != a.host {
 			wrong = append(wrong, usagef("start on that host, or with --host "+n.Host,
 				"node %s is bound to host %s, and this is %s", path, n.Host, a.host))
 		}
-		if n.Driver == "" || set.Queue != "" {
+		if n.Driver == "" || s.queue != "" {
 			continue // on a queue, sources are resolved where they are opened
 		}
 		if err := a.checkReferences(n.Driver, n.Source, n.Options); err != nil {

@@ -20,13 +20,14 @@ import (
 	"salvor/workers"
 )
 
-// engine is all that carries out runs in this process: the queue (embedded, or a Redis that others share), the ledger in
-// it, a worker, a sweeper and a coordinator.
+// engine is what carries out runs: the queue with the ledger in it, a sweeper and a coordinator. Where the queue is in this
+// process, so is the worker; on a queue that processes share, `salvor worker` does the work.
 type engine struct {
 	*coordinator.Coordinator
 
 	conn     *queue.Conn
-	worker   *workers.Worker
+	book     *ledger.Ledger
+	worker   *workers.Worker // nil where others work
 	sweep    sync.WaitGroup
 	endSweep context.CancelFunc
 	literals literals
@@ -61,11 +62,22 @@ func (l *literals) get(run, path string) (secret.Text, bool) {
 const embeddedBeat = time.Second
 
 // startEngine starts what carries out runs. The caller stops it. queueURL may hold references; "" means embedded.
-func (a *app) startEngine(ctx context.Context, queueURL string) (_ *engine, err error) {
+func (a *app) startEngine(ctx context.Context, queueURL string) (*engine, error) {
+	e, err := a.connect(ctx, queueURL)
+	if err != nil || queueURL != "" {
+		return e, err
+	}
+	if err := a.startWorker(e, workers.Config{Host: a.host, Log: a.log}); err != nil {
+		return nil, errors.Join(err, e.stop(ctx))
+	}
+	return e, nil
+}
+
+// connect starts all of an engine but a worker.
+func (a *app) connect(ctx context.Context, queueURL string) (*engine, error) {
 	e := &engine{}
-	options := ledger.Options{}
+	var err error
 	if queueURL == "" {
-		options.Beat = embeddedBeat
 		e.conn, err = queue.OpenEmbedded(ctx)
 	} else {
 		var url secret.Text
@@ -76,41 +88,55 @@ func (a *app) startEngine(ctx context.Context, queueURL string) (_ *engine, err 
 	if err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, e.conn.Close())
-		}
-	}()
-	book := ledger.New(e.conn.Redis(), options)
-	id, err := workerID(a.env.hostname)
-	if err != nil {
-		return nil, err
-	}
-	e.worker, err = workers.New(workers.Config{
-		ID: id, Host: a.host, Scratch: a.scratch, Registry: a.registry, Ledger: book, Conn: e.conn, Log: a.log,
-		Archive: func(ctx context.Context, place string) (*archive.Archive, error) {
-			return a.archiveAt(ctx, place, archive.Open)
-		},
-		Source: func(_ context.Context, run, path, source string) (secret.Text, error) {
-			return a.source(e, run, path, source)
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
+	e.book = ledger.New(e.conn.Redis(), a.ledgerOptions(queueURL == ""))
 	e.Coordinator = coordinator.New(coordinator.Config{
-		Ledger: book, Conn: e.conn, Drivers: taskDrivers(a.registry), Version: programVersion().Version, Log: a.log,
+		Ledger: e.book, Conn: e.conn, Drivers: taskDrivers(a.registry), Version: programVersion().Version, Log: a.log,
 		Exit: exitOfOutcome,
 	})
-	if err := e.worker.Start(); err != nil {
-		return nil, err
-	}
 	// A run that is interrupted is still swept until it has ended, so the sweeper ends with the engine and not with ctx.
 	sweeping, end := context.WithCancel(context.WithoutCancel(ctx))
 	e.endSweep = end
-	sweeper := queue.NewSweeper(e.conn, book, a.log)
+	sweeper := queue.NewSweeper(e.conn, e.book, a.log)
 	e.sweep.Go(func() { sweeper.Run(sweeping) })
 	return e, nil
+}
+
+// beatsPerLease is how many beats and sweeps there are within a lease.
+const beatsPerLease = 6
+
+func (a *app) ledgerOptions(embedded bool) ledger.Options {
+	o := ledger.Options{Lease: a.lease, Beat: a.lease / beatsPerLease, ReEmit: a.lease / beatsPerLease}
+	if embedded && a.lease == 0 {
+		o.Beat = embeddedBeat
+	}
+	return o
+}
+
+// startWorker completes a worker's configuration and starts it. The engine stops it.
+func (a *app) startWorker(e *engine, c workers.Config) error {
+	id, err := workerID(c.Host)
+	if err != nil {
+		return err
+	}
+	c.ID, c.Version, c.Scratch, c.Registry, c.Ledger, c.Conn = id, programVersion().Version, a.scratch, a.registry, e.book, e.conn
+	c.Archive = a.existingArchive
+	c.Source = func(_ context.Context, run, path, source string) (secret.Text, error) {
+		return a.source(e, run, path, source)
+	}
+	w, err := workers.New(c)
+	if err != nil {
+		return err
+	}
+	if err := w.Start(); err != nil {
+		return err
+	}
+	e.worker = w
+	return nil
+}
+
+// existingArchive opens the archive of a plan.
+func (a *app) existingArchive(ctx context.Context, place string) (*archive.Archive, error) {
+	return a.archiveAt(ctx, place, archive.Open)
 }
 
 // stopEngine stops an engine after its run has ended: what goes wrong then is no failure of the run.
@@ -133,15 +159,17 @@ func (a *app) source(e *engine, run, path, source string) (secret.Text, error) {
 		"name the target with --into, and write secrets as ${NAME}")
 }
 
-// drainFor bounds how long running tasks may take to end when the engine stops. A run has ended by then; only work of
-// other runs on a shared queue can still be there, and it is handed back.
+// drainFor bounds how long running tasks may take to end when the engine stops: a run has ended by then.
 const drainFor = 10 * time.Second
 
 // stop ends what startEngine started, in reverse, and waits for it.
 func (e *engine) stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
-	defer cancel()
-	err := e.worker.Stop(ctx)
+	var err error
+	if e.worker != nil {
+		draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
+		defer cancel()
+		err = e.worker.Stop(draining)
+	}
 	e.endSweep()
 	e.sweep.Wait()
 	if err = errors.Join(err, e.conn.Close()); err != nil {
@@ -151,11 +179,7 @@ func (e *engine) stop(ctx context.Context) error {
 }
 
 // workerID names this process among all workers of a queue, so that a person recognises it.
-func workerID(hostname func() (string, error)) (string, error) {
-	host, err := hostname()
-	if err != nil {
-		return "", fmt.Errorf("read host name: %w", err)
-	}
+func workerID(host string) (string, error) {
 	var random [4]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return "", fmt.Errorf("make worker id: %w", err)

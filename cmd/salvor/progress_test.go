@@ -9,11 +9,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"salvor/coordinator"
+	"salvor/tasks"
 	"salvor/tasks/ledger"
+	"salvor/workers"
 )
 
 // progressOf feeds states, 100 ms apart, to a progress on a terminal of that width (0: none), and returns what it wrote.
-func progressOf(t *testing.T, width int, quiet bool, states []ledger.RunState) string {
+func progressOf(t *testing.T, width int, quiet bool, states []coordinator.Progress) string {
 	t.Helper()
 	var out bytes.Buffer
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -21,8 +24,8 @@ func progressOf(t *testing.T, width int, quiet bool, states []ledger.RunState) s
 		env:     environment{now: func() time.Time { return now }},
 		console: &console{out: &out, width: func() int { return width }, quiet: quiet},
 	}
-	p := a.newProgress()
-	p.begin("dump", "D")
+	p := a.newProgress(t.Context(), &engine{worker: &workers.Worker{}})
+	p.begin(tasks.Plan{Operation: tasks.OpDump, Dump: "D"})
 	for _, s := range states {
 		now = now.Add(100 * time.Millisecond)
 		p.update(s)
@@ -31,13 +34,13 @@ func progressOf(t *testing.T, width int, quiet bool, states []ledger.RunState) s
 	return out.String()
 }
 
-func growing(n int) []ledger.RunState {
-	var states []ledger.RunState
+func growing(n int) []coordinator.Progress {
+	var states []coordinator.Progress
 	for i := range n {
-		states = append(states, ledger.RunState{
+		states = append(states, coordinator.Progress{RunState: ledger.RunState{
 			State: ledger.StateRunning, Tasks: 10, TasksDone: i * 10 / n, Weight: int64(n) << 20, WeightDone: int64(i) << 20,
 			Bytes: int64(i) << 20, Entries: int64(i),
-		})
+		}})
 	}
 	return states
 }
@@ -55,11 +58,18 @@ func TestProgressPlain(t *testing.T) {
 
 func TestProgressNotable(t *testing.T) {
 	t.Parallel()
-	got := progressOf(t, 0, false, []ledger.RunState{
-		{State: ledger.StateRunning, Retries: 2}, {State: ledger.StateRunning, Retries: 2, Deaths: 1}, {State: ledger.StateCancelling, Retries: 2, Deaths: 1, Epochs: 1},
+	news := make([]ledger.Event, 7)
+	for i := range news {
+		news[i] = ledger.Event{Kind: "death", Node: "s/files", Task: "part:s/files:1", Worker: "w1"}
+	}
+	got := progressOf(t, 0, false, []coordinator.Progress{
+		{News: []ledger.Event{{Kind: "retry", Node: "s/db", Message: "read: no\nroute"}, {Kind: "retry", Task: "commit", Message: "full"}}},
+		{News: news},
+		{RunState: ledger.RunState{State: ledger.StateCancelling}, News: []ledger.Event{{Kind: "epoch", Node: "s/db"}}},
 	})
-	want := "dump D: started\ndump D: trying again: 2 tasks\ndump D: lost with a worker, and done again: 1 task\n" +
-		"dump D: opening 1 lost view again\ndump D: cancelled; ending what runs\n"
+	want := "dump D: started\ndump D: trying s/db again: read: no; route\ndump D: trying commit again: full\n" +
+		strings.Repeat("dump D: doing a part of s/files again: worker w1 was lost\n", 5) + "dump D: and 2 events more like these\n" +
+		"dump D: opening the view of s/db again\ndump D: cancelled; ending what runs\n"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

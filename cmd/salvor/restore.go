@@ -108,7 +108,7 @@ func (a *app) restore(ctx context.Context, o restoreOptions, args []string) (err
 		config = &s.set.Set
 	}
 	plan.Root = coordinator.Trusted(&plan.Root, config, taskDrivers(a.registry))
-	ch, err := a.chooseNodes(&plan.Root, manifest, o)
+	ch, err := a.chooseNodes(s, &plan.Root, manifest, o)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func dumpName(args []string) string {
 }
 
 // chooseNodes decides what is restored and where to, and checks that this process can.
-func (a *app) chooseNodes(root *tasks.Node, manifest archive.Manifest, o restoreOptions) (choice, error) {
+func (a *app) chooseNodes(s settings, root *tasks.Node, manifest archive.Manifest, o restoreOptions) (choice, error) {
 	c := &chooser{root: root, drivers: taskDrivers(a.registry), inPlace: o.inPlace, held: make(map[string]archive.NodeRecord)}
 	for _, n := range manifest.Nodes {
 		c.held[n.Path] = n
@@ -153,7 +153,7 @@ func (a *app) chooseNodes(root *tasks.Node, manifest archive.Manifest, o restore
 			wrong = append(wrong, untrusted(path, shortestName(root, path)))
 			continue
 		}
-		if host := stored[path].Host; host != "" && host != a.host && !n.Elsewhere {
+		if host := stored[path].Host; s.queue == "" && host != "" && host != a.host && !n.Elsewhere {
 			wrong = append(wrong, usagef("start on that host, with --host "+host+", or name a target with --into",
 				"node %s is bound to host %s, and this is %s", path, host, a.host))
 			continue
@@ -161,6 +161,12 @@ func (a *app) chooseNodes(root *tasks.Node, manifest archive.Manifest, o restore
 		if n.Source == tasks.RedactedSource && ch.literals[path].IsEmpty() {
 			wrong = append(wrong, usagef("name the target with --into", "the source of node %s held a secret, which is not stored", path))
 			continue
+		}
+		if s.queue != "" {
+			if !ch.literals[path].IsEmpty() {
+				wrong = append(wrong, errLiteral(path))
+			}
+			continue // what is referred to is where the worker is
 		}
 		options := stored[path].Options
 		if n.Elsewhere {
@@ -202,12 +208,15 @@ func untrusted(path, name string) error {
 
 // runRestore carries the restore out on an engine of its own.
 func (a *app) runRestore(ctx context.Context, s settings, r coordinator.RestoreRequest, ch choice, run *string) (_ coordinator.Outcome, err error) {
-	e, err := a.startEngine(ctx, s.set.Queue)
+	e, err := a.startEngine(ctx, s.queue)
 	if err != nil {
 		return coordinator.Outcome{}, err
 	}
 	defer func() { a.stopEngine(ctx, e) }()
-	progress := a.newProgress()
+	if err := a.bindTargets(ctx, e, &r.Plan.Root, r.Nodes); err != nil {
+		return coordinator.Outcome{}, err
+	}
+	progress := a.newProgress(ctx, e)
 	defer progress.end()
 	r.Watch = progress.update
 	r.Started = func(plan tasks.Plan) {
@@ -215,7 +224,7 @@ func (a *app) runRestore(ctx context.Context, s settings, r coordinator.RestoreR
 		for path, source := range ch.literals {
 			e.literals.put(plan.Run, path, source)
 		}
-		progress.begin("restore", plan.Dump)
+		progress.begin(plan)
 	}
 	return e.Restore(ctx, r)
 }

@@ -78,12 +78,12 @@ func (a *app) resume(ctx context.Context, o resumeOptions, args []string) (err e
 	if err != nil {
 		return err
 	}
-	e, err := a.startEngine(ctx, s.set.Queue)
+	e, err := a.startEngine(ctx, s.queue)
 	if err != nil {
 		return err
 	}
 	defer func() { a.stopEngine(ctx, e) }()
-	progress := a.newProgress()
+	progress := a.newProgress(ctx, e)
 	defer progress.end()
 	var config *tasks.Node
 	if s.hasSet {
@@ -96,7 +96,7 @@ func (a *app) resume(ctx context.Context, o resumeOptions, args []string) (err e
 		Started: func(p *tasks.Plan) (err error) {
 			if ch, err = a.secretsAgain(e, s, p, o.into); err == nil {
 				plan = *p
-				progress.begin(string(plan.Operation), plan.Dump)
+				progress.begin(plan)
 			}
 			return err
 		},
@@ -209,7 +209,7 @@ func (a *app) sourcesAgain(e *engine, s settings, plan *tasks.Plan) error {
 					"name the config that holds it with --config, or dump anew")
 			}
 			e.literals.put(plan.Run, path, text)
-		case s.set.Queue == "":
+		case s.queue == "":
 			if err := a.checkReferences(n.Driver, n.Source, n.Options); err != nil {
 				return fmt.Errorf("node %s: %w", path, err)
 			}

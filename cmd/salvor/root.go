@@ -17,6 +17,7 @@ import (
 
 	"salvor/drivers"
 	"salvor/drivers/all"
+	"salvor/tasks"
 )
 
 // environment is what the command has of the outside; tests give it another.
@@ -33,6 +34,7 @@ type environment struct {
 const (
 	envArchive = "SALVOR_ARCHIVE"
 	envConfig  = "SALVOR_CONFIG"
+	envQueue   = "SALVOR_QUEUE"
 )
 
 // app is one invocation of the command.
@@ -45,12 +47,15 @@ type app struct {
 
 	archive string
 	config  string
+	queue   string
 	set     string
 	json    bool
 	quiet   bool
 	memory  string
 	scratch string
 	host    string
+	onHost  string // what --host says
+	lease   time.Duration
 
 	memoryBytes int64
 	began       bool // the arguments were understood; errors from here on are not of usage by themselves
@@ -125,14 +130,18 @@ func (a *app) rootCommand() *cobra.Command {
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "write no progress and no summary, only problems")
 	f.StringVar(&a.memory, "memory", "256MiB", "the memory to stay within")
 	f.StringVar(&a.scratch, "scratch", "", "a directory for temporary files; default the system's")
-	f.StringVar(&a.host, "host", "", "the host name that nodes bind to with host:; default this machine's")
+	f.StringVar(&a.onHost, "host", "", "the host name that nodes bind to with host:; default this machine's")
+	f.StringVar(&a.queue, "queue", "", "the Redis that workers share, redis://...; default a queue in this process [env "+envQueue+"]")
+	f.DurationVar(&a.lease, "lease", 0, "how long work lives without a sign of life; the same in all processes of a queue")
+	_ = f.MarkHidden("lease") // for tests: nobody should wait for half a minute there
 	for _, name := range []string{"scratch"} {
 		_ = root.MarkPersistentFlagDirname(name)
 	}
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml")
 	root.AddCommand(
 		a.dumpCommand(), a.restoreCommand(), a.listCommand(), a.showCommand(), a.verifyCommand(), a.planCommand(),
-		a.runsCommand(), a.resumeCommand(), a.demoCommand(), a.versionCommand(),
+		a.runsCommand(), a.watchCommand(), a.cancelCommand(), a.resumeCommand(), a.workerCommand(), a.workersCommand(), a.demoCommand(),
+		a.versionCommand(),
 	)
 	return root
 }
@@ -170,7 +179,10 @@ func (a *app) begin() error {
 			return usagef("name a directory that exists", "--scratch: %s is no directory", quoteName(a.scratch))
 		}
 	}
-	if a.host == "" {
+	if a.onHost != "" && !tasks.ValidHost(a.onHost) {
+		return usagef("use letters, digits, dots, dashes and underscores", "--host: %s is no host name", quoteName(a.onHost))
+	}
+	if a.host = a.onHost; a.host == "" {
 		if a.host, err = a.env.hostname(); err != nil {
 			return fmt.Errorf("read host name: %w", err)
 		}

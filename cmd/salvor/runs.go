@@ -11,6 +11,7 @@ import (
 
 	"salvor/archive"
 	"salvor/coordinator"
+	"salvor/tasks/ledger"
 )
 
 // runLine is a run as `runs --json` prints it.
@@ -21,6 +22,7 @@ type runLine struct {
 	Set       string    `json:"set"`
 	Dump      string    `json:"dump"`
 	State     string    `json:"state"`
+	Percent   int       `json:"percent,omitempty"` // of a run that is active on the queue
 	Started   time.Time `json:"started"`
 	Ended     time.Time `json:"ended,omitzero"`
 	Seconds   float64   `json:"seconds"`
@@ -78,7 +80,7 @@ func (a *app) runsCommand() *cobra.Command {
 		Use:   "runs",
 		Short: "List what was done with an archive, and how it ended",
 		Long: "List the runs of an archive, oldest first: dumps and restores, how each ended, and those that are open.\n" +
-			"show RUN tells more of one. All of it is read from the archive alone." +
+			"show RUN tells more of one. All of it is read from the archive; with a queue, active runs say how far they are." +
 			exitHelp(exitOK, exitFailed, exitUsage, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
 		Example: "  salvor runs --archive /backups\n  salvor runs --json",
 		Args:    cobra.NoArgs,
@@ -96,6 +98,7 @@ func (a *app) runs(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = also(err, store.Close()) }()
+	active := a.activeRuns(ctx, s)
 	list, damaged := store.Runs(ctx)
 	if damaged != nil && len(list) == 0 {
 		return damaged
@@ -107,6 +110,11 @@ func (a *app) runs(ctx context.Context) (err error) {
 		if a.set != "" && l.Set != a.set {
 			continue
 		}
+		cell := l.State
+		if state, ok := active[l.Run]; ok && l.State == archive.StateOpen {
+			l.State, l.Percent, l.Bytes = string(state.State), percentOf(state), state.Bytes
+			cell = fmt.Sprintf("%s, %d %%", state.State, l.Percent)
+		}
 		if a.json {
 			if err := a.printJSON(l); err != nil {
 				return err
@@ -117,7 +125,7 @@ func (a *app) runs(ctx context.Context) (err error) {
 		if !l.Ended.IsZero() {
 			took = formatDuration(l.Ended.Sub(l.Started))
 		}
-		rows.add(l.Run, l.Operation, l.Set, l.Dump, l.State, formatTime(l.Started), took, formatCount(int64(l.Nodes)), formatBytes(l.Bytes))
+		rows.add(l.Run, l.Operation, l.Set, l.Dump, cell, formatTime(l.Started), took, formatCount(int64(l.Nodes)), formatBytes(l.Bytes))
 	}
 	switch {
 	case a.json:
@@ -129,4 +137,22 @@ func (a *app) runs(ctx context.Context) (err error) {
 		}
 	}
 	return damaged
+}
+
+// activeRuns returns what the queue of the settings says of runs that have not ended. The archive alone tells all else, so a
+// queue that does not answer is but a warning.
+func (a *app) activeRuns(ctx context.Context, s settings) map[string]ledger.RunState {
+	if s.queue == "" {
+		return nil
+	}
+	var states map[string]ledger.RunState
+	e, err := a.connect(ctx, s.queue)
+	if err == nil {
+		defer func() { a.stopEngine(ctx, e) }()
+		_, states, err = e.Active(ctx)
+	}
+	if err != nil {
+		a.console.problem("warning", "how active runs stand is not known: "+err.Error())
+	}
+	return states
 }

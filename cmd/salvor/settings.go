@@ -28,6 +28,7 @@ type settings struct {
 	set     tasks.BackupSet // of the config; zero where there is none
 	hasSet  bool
 	archive string // unresolved; "" where none is named
+	queue   string // unresolved; "" for one in this process
 	setName string // of --set or the config; "" where neither says
 }
 
@@ -47,16 +48,24 @@ const (
 	needArchive need = iota // the config is read where it is named, or the archive is not
 	needSet                 // the config is read
 	needNothing             // no config is read
+	needQueue               // the config is read where it is named, or the queue or the archive is not
 )
 
 // settings reads the config where the command needs one, and puts flags and environment over it.
 func (a *app) settings(n need) (settings, error) {
-	s := settings{archive: a.place(a.archive, envArchive), setName: a.set}
+	s := settings{archive: a.place(a.archive, envArchive), queue: a.place(a.queue, envQueue), setName: a.set}
 	named := a.place(a.config, envConfig)
-	if n == needSet || n == needArchive && (named != "" || s.archive == "") {
+	if n == needSet || n == needArchive && (named != "" || s.archive == "") ||
+		n == needQueue && (named != "" || s.queue == "" || s.archive == "") {
 		if err := a.readConfig(&s, named); err != nil {
 			return s, err
 		}
+	}
+	if s.queue == "" {
+		s.queue = s.set.Queue
+	}
+	if err := tasks.CheckReferences(s.queue); err != nil {
+		return s, usagef(hintOf(err), "--queue: %v", err)
 	}
 	if s.archive == "" {
 		s.archive = s.set.Archive

@@ -243,9 +243,9 @@ func (a *app) printOutcome(o coordinator.Outcome) error {
 	}
 	if len(o.Workers) > 0 {
 		b.WriteString("\n")
-		rows := newTable("WORKER", "NODE", "KIND", "TASKS>")
+		rows := newTable("HOST", "WORKER", "NODE", "KIND", "TASKS>")
 		for _, w := range o.Workers {
-			rows.add(w.Worker, firstOf(w.Node, "-"), string(w.Kind), formatCount(int64(w.Tasks)))
+			rows.add(firstOf(w.Host, "-"), w.Worker, firstOf(w.Node, "-"), string(w.Kind), formatCount(int64(w.Tasks)))
 		}
 		if err := rows.write(&b, ""); err != nil {
 			return err
