@@ -220,9 +220,13 @@ func (c *Coordinator) collect(ctx context.Context, plan tasks.Plan, state ledger
 	return o, failed
 }
 
-// settle stores a run's report and forgets the run. Doing it twice is harmless.
+// settle stores a run's report and forgets the run. Doing it twice is harmless. What cannot be stored is not forgotten: a worker
+// may be able to store it later.
 func (c *Coordinator) settle(ctx context.Context, a *archive.Archive, o Outcome) error {
 	failed := c.store(ctx, a, o)
+	if failed != nil && !errors.Is(failed, archive.ErrExists) {
+		return failed
+	}
 	if err := c.cfg.Ledger.Forget(ctx, o.Run); err != nil {
 		failed = errors.Join(failed, fmt.Errorf("remove the run from the ledger: %w", err))
 	}

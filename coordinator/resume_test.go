@@ -13,7 +13,7 @@ import (
 )
 
 func planDrivers() []tasks.Driver {
-	return []tasks.Driver{{Name: "sqlite", Scheme: "sqlite", Holds: true, Path: func(string) bool { return true }}, {Name: "filesystem", Scheme: "dir", Path: true}}
+	return []tasks.Driver{{Name: "sqlite", Scheme: "sqlite", Holds: true, Path: func(string) bool { return true }}, {Name: "filesystem", Scheme: "dir", Path: func(string) bool { return true }}}
 }
 
 func parseSet(t *testing.T, text string) tasks.BackupSet {

@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -95,38 +94,6 @@ func TestRunStdoutFull(t *testing.T) {
 type failingWriter struct{}
 
 func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("no room") }
-
-// A dump of several sources goes through a Redis that others share as it does through the embedded queue.
-func TestRunWithQueue(t *testing.T) {
-	t.Parallel()
-	redis := testenv.Redis(t)
-	source := writeTree(t, map[string]string{"a": "a", "b/c": "c"})
-	config := filepath.Join(t.TempDir(), "set.yaml")
-	text := fmt.Sprintf("archive: archive\nqueue: %s\nset: {name: s, driver: filesystem, source: %q}\n", redis.URL(), source)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var result dumpResult
-	if err := json.Unmarshal([]byte(mustCall(t, "dump", "-c", config, "--json")), &result); err != nil {
-		t.Fatal(err)
-	}
-	if result.State != "whole" || result.Entries != 4 {
-		t.Errorf("dump %+v", result)
-	}
-	target := filepath.Join(t.TempDir(), "new")
-	mustCall(t, "restore", "-c", config, "--into", target)
-	want, err := describeTree(source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := describeTree(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-}
 
 // An interrupt ends a run soon, commits nothing, and is told by the exit code and in the run's report.
 func TestInterrupt(t *testing.T) {

@@ -111,7 +111,7 @@ func (a *app) runs(ctx context.Context) (err error) {
 			continue
 		}
 		cell := l.State
-		if state, ok := active[l.Run]; ok && l.State == archive.StateOpen {
+		if state, ok := active[l.Run]; ok && l.State == archive.StateOpen && !state.State.Terminal() {
 			l.State, l.Percent, l.Bytes = string(state.State), percentOf(state), state.Bytes
 			cell = fmt.Sprintf("%s, %d %%", state.State, l.Percent)
 		}
