@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -72,7 +71,7 @@ func (a *app) cancelAbsent(ctx context.Context, s settings, e *engine, name stri
 		return err
 	}
 	if r.State == archive.StateOpen {
-		return fmt.Errorf("run %s is open, but %s does not have it: %w", r.Run, e.conn.Where(), coordinator.ErrResumable)
+		return errLost(r.Run, e)
 	}
 	return errEnded(r.Run, r.State)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"salvor/drivers/all"
 	"salvor/internal/secret"
 	"salvor/internal/testenv"
 	"salvor/tasks"
@@ -366,9 +367,9 @@ func TestFleetRefuses(t *testing.T) {
 // A secret that stands in a source stays in the process that was told it.
 func TestLiteralsDoNotTravel(t *testing.T) {
 	t.Parallel()
-	a := &app{env: environment{lookup: func(string) (string, bool) { return "", false }}}
+	a := &app{registry: all.Registry(), env: environment{lookup: func(string) (string, bool) { return "", false }}}
 	s := settings{queue: "redis://x", set: tasks.BackupSet{Set: tasks.Node{
-		Name: "s", Driver: "any", Source: tasks.RedactedSource, Literal: secret.New("any://u:geheim@h/d"),
+		Name: "s", Driver: "sqlite", Source: tasks.RedactedSource, Literal: secret.New("any://u:geheim@h/d"),
 	}}}
 	err := a.checkSet(s)
 	if exitOf(err) != exitUsage || hintOf(err) == "" || strings.Contains(err.Error(), "geheim") {

@@ -73,7 +73,7 @@ func (a *app) watch(ctx context.Context, name string) error {
 	}
 	o, _, err := a.follow(ctx, e, s, coordinator.FollowRequest{Run: run})
 	if err != nil {
-		return err
+		return resumable(err, run)
 	}
 	return a.reportEnd(o)
 }
@@ -127,7 +127,7 @@ func (a *app) watchEnded(ctx context.Context, s settings, e *engine, name string
 		return err
 	}
 	if r.State == archive.StateOpen {
-		return fmt.Errorf("run %s is open, but %s does not have it: %w", r.Run, e.conn.Where(), coordinator.ErrResumable)
+		return errLost(r.Run, e)
 	}
 	o, err := runOutcome(r)
 	if err != nil {
@@ -213,6 +213,11 @@ func outcomeLine(o coordinator.Outcome) runLine {
 // errEnded is returned for a run that cannot be cancelled any more.
 func errEnded(run string, state string) error {
 	return usagef("salvor show "+run+" tells how it went", "run %s has ended already: %s", run, state)
+}
+
+// errLost is returned for a run that is open in the archive and that the queue does not have.
+func errLost(run string, e *engine) error {
+	return resumable(fmt.Errorf("run %s is open, but %s does not have it: %w", run, e.conn.Where(), coordinator.ErrResumable), run)
 }
 
 // isGone tells whether the ledger does not have a run.
