@@ -190,8 +190,7 @@ func (a *app) checkSet(s settings) error {
 			wrong = append(wrong, errLiteral(path))
 		}
 		if s.queue == "" && n.Host != "" && n.Host != a.host {
-			wrong = append(wrong, usagef("start on that host, or with --host "+n.Host,
-				"node %s is bound to host %s, and this is %s", path, n.Host, a.host))
+			wrong = append(wrong, errOtherHost(path, n.Host, a.host))
 		}
 		if n.Driver == "" || s.queue != "" {
 			continue // on a queue, sources are resolved where they are opened

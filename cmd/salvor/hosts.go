@@ -123,6 +123,38 @@ func (a *app) bindTargets(ctx context.Context, e *engine, root *tasks.Node, node
 	return errors.Join(wrong...)
 }
 
+// checkServed refuses a plan of which a part is bound to a host that nobody serves: it would wait for ever.
+func (a *app) checkServed(ctx context.Context, e *engine, plan *tasks.Plan) error {
+	f := fleet{hosts: []string{a.host}}
+	if e.worker == nil {
+		var err error
+		if f, err = a.fleet(ctx, e); err != nil {
+			return err
+		}
+	}
+	var wrong []error
+	for path, n := range plan.Root.Walk() {
+		host := n.Host
+		if plan.Restore != nil {
+			host = plan.Restore.Nodes[path].Host
+		}
+		switch {
+		case n.Driver == "" || host == "" || slices.Contains(f.hosts, host):
+		case e.worker == nil:
+			_, err := f.bind(path, host, n.Driver, n.Source)
+			wrong = append(wrong, err)
+		default:
+			wrong = append(wrong, errOtherHost(path, host, a.host))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// errOtherHost refuses a node of another host where this process does all the work.
+func errOtherHost(path, host, here string) error {
+	return usagef("start on that host, or with --host "+host, "node %s is bound to host %s, and this is %s", path, host, here)
+}
+
 // absent says that nobody serves the queue, or one of the hosts; "" where somebody does, or nobody knows.
 func (e *engine) absent(ctx context.Context, hosts []string) string {
 	workers, err := e.conn.Workers(ctx)

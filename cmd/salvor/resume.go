@@ -69,11 +69,6 @@ func (a *app) resume(ctx context.Context, o resumeOptions, args []string) (err e
 		return err
 	}
 	defer func() { err = also(err, store.Close()) }()
-	if !s.hasSet && a.place(a.config, envConfig) == "" { // what the archive does not hold stands in the config
-		if err := a.readConfig(&s, ""); err != nil {
-			return err
-		}
-	}
 	run, err := a.interruptedRun(ctx, store, s, args)
 	if err != nil {
 		return err
@@ -94,11 +89,15 @@ func (a *app) resume(ctx context.Context, o resumeOptions, args []string) (err e
 	outcome, err := e.Resume(ctx, coordinator.ResumeRequest{
 		Archive: store, Location: s.archive, Run: run, Config: config, Force: o.force, Watch: progress.update,
 		Started: func(p *tasks.Plan) (err error) {
-			if ch, err = a.secretsAgain(e, s, p, o.into); err == nil {
-				plan = *p
-				progress.begin(plan)
+			if ch, err = a.secretsAgain(e, s, p, o.into); err != nil {
+				return err
 			}
-			return err
+			if err = a.checkServed(ctx, e, p); err != nil {
+				return err
+			}
+			plan = *p
+			progress.begin(plan)
+			return nil
 		},
 	})
 	progress.end()
@@ -182,6 +181,8 @@ func (a *app) secretsAgain(e *engine, s settings, plan *tasks.Plan, into []strin
 			return ch, untrusted(path, shortestName(&plan.Root, path))
 		case !n.Elsewhere:
 			return ch, usagef("name it again with --into", "the target of node %s held a secret, which is not stored", path)
+		case !text.IsEmpty() && s.queue != "":
+			return ch, errLiteral(path)
 		case !text.IsEmpty():
 			e.literals.put(plan.Run, path, text)
 		}
@@ -204,6 +205,9 @@ func (a *app) sourcesAgain(e *engine, s settings, plan *tasks.Plan) error {
 		case n.Driver == "" || n.Source == "":
 		case n.Source == tasks.RedactedSource:
 			text, ok := literals[path]
+			if ok && s.queue != "" {
+				return errLiteral(path)
+			}
 			if !ok {
 				return drivers.WithHint(fmt.Errorf("%w: the source of node %s held a secret, which is not stored", drivers.ErrInvalid, path),
 					"name the config that holds it with --config, or dump anew")

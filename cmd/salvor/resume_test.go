@@ -239,3 +239,43 @@ func TestResumeRunsNoProgramOfTheArchive(t *testing.T) {
 		t.Error("a program that only the archive names was run")
 	}
 }
+
+// TestCancelInterruptedRun: a run that nobody carries out is given up, and can still be resumed by its name.
+func TestCancelInterruptedRun(t *testing.T) {
+	t.Parallel()
+	source := writeTree(t, map[string]string{"a": "1"})
+	place := filepath.Join(t.TempDir(), "archive")
+	dump := strings.TrimSpace(mustCall(t, "dump", "--archive", place, "dir:"+source))
+	run := interrupt(t, place, lifetime{"hostname": "elsewhere", "pid": 7})
+	_, problems, code := call(t, "cancel", "--archive", place, run.Run)
+	if code != exitUsage || !strings.Contains(problems, "hint: make sure that it is gone, then --force") {
+		t.Errorf("cancel of a run of another machine: exit code %d\n%s", code, problems)
+	}
+	mustCall(t, "cancel", "--archive", place, run.Run, "--force")
+	if runs := mustCall(t, "runs", "--archive", place); !strings.Contains(runs, "cancelled") || strings.Contains(runs, "open") {
+		t.Errorf("runs after the cancel:\n%s", runs)
+	}
+	_, problems, code = call(t, "cancel", "--archive", place, run.Run)
+	if code != exitUsage || !strings.Contains(problems, "has ended already: cancelled") {
+		t.Errorf("cancel of a run that has ended: exit code %d\n%s", code, problems)
+	}
+	if got := strings.TrimSpace(mustCall(t, "resume", "--archive", place, run.Run)); got != dump {
+		t.Errorf("resume answered %q, want %s", got, dump)
+	}
+}
+
+// TestResumeOfAnotherHost: a node of another host would wait for ever for somebody to serve that.
+func TestResumeOfAnotherHost(t *testing.T) {
+	t.Parallel()
+	source := writeTree(t, map[string]string{"a": "1"})
+	config := filepath.Join(writeTree(t, map[string]string{
+		"set.yaml": "archive: archive\nset:\n  name: site\n  children:\n    - {name: files, driver: filesystem, source: " + source + ", host: web-1}\n",
+	}), "set.yaml")
+	mustCall(t, "dump", "--config", config, "--host", "web-1")
+	interrupt(t, filepath.Join(filepath.Dir(config), "archive"), dead(t))
+	_, problems, code := call(t, "resume", "--config", config)
+	if code != exitUsage || !strings.Contains(problems, "node site/files is bound to host web-1, and this is here") {
+		t.Errorf("resume on another host: exit code %d\n%s", code, problems)
+	}
+	mustCall(t, "resume", "--config", config, "--host", "web-1")
+}

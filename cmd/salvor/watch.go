@@ -109,8 +109,7 @@ func (a *app) findActive(ctx context.Context, e *engine, name string) (string, e
 // endedRun finds the report of a run that the ledger does not have.
 func (a *app) endedRun(ctx context.Context, s settings, e *engine, name string) (_ archive.Run, err error) {
 	if s.archive == "" {
-		return archive.Run{}, usagef("salvor workers and salvor watch name those that are active; with --archive, those that have ended are found too",
-			"%s has no run %s", e.conn.Where(), quoteName(name))
+		return archive.Run{}, errNotActive(e, name)
 	}
 	store, err := a.openArchive(ctx, s)
 	if err != nil {
@@ -118,6 +117,12 @@ func (a *app) endedRun(ctx context.Context, s settings, e *engine, name string) 
 	}
 	defer func() { err = also(err, store.Close()) }()
 	return store.Run(ctx, name)
+}
+
+// errNotActive is returned for a run that the queue does not have.
+func errNotActive(e *engine, name string) error {
+	return usagef("salvor workers and salvor watch name those that are active; with --archive, those that have ended are found too",
+		"%s has no run %s", e.conn.Where(), quoteName(name))
 }
 
 // watchEnded says how a run ended that the ledger does not have.
