@@ -2,7 +2,7 @@
 
 GO       ?= go
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
-# Arguments of the benchmarks, for example: make bench BENCH='-only trivial,small -large 4'
+# Arguments of the benchmarks, for example: make bench BENCH='-only small,large -large 1'
 BENCH    ?=
 FUZZTIME ?= 5s
 # Tests of one package that run at once: more than there are processors, because most of them wait for servers and leases.
@@ -13,7 +13,9 @@ export CGO_ENABLED = 0
 export GO
 # Outside a git repository, or in one that git refuses to read, the go command could not ask git either.
 STAMP := -ldflags '-s -w$(if $(VERSION), -X main.version=$(VERSION))' $(if $(VERSION),,-buildvcs=false)
-LINTER := $(GO) tool -modfile=tools/go.mod golangci-lint
+LINTER := $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
+# The tests of Dockerfile and docker-compose.yml: a module of their own, see internal/deployment/doc.go.
+DEPLOYMENT := cd internal/deployment &&
 
 .PHONY: build demo test lint bench fuzz clean help
 
@@ -28,13 +30,16 @@ test: ## install what the tests need, then run all of them under the race detect
 	@scripts/setup test
 	$(GO) vet ./...
 	CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 12m -parallel $(PARALLEL) ./...
+	$(DEPLOYMENT) $(GO) test ./...
 
 lint: ## check the code, the modules and the scripts
 	@scripts/setup build
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
+	$(DEPLOYMENT) $(GO) vet ./... && $(GO) mod tidy -diff
 	$(LINTER) config verify
 	$(LINTER) run ./...
+	$(DEPLOYMENT) $(LINTER) run ./...
 	scripts/check
 
 bench: ## print the figures that the product promises (BENCH='-help' lists the arguments)

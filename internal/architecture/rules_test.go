@@ -39,7 +39,7 @@ func rooms() map[string][]string {
 func topLevel() []string {
 	return []string{
 		".ci", "archive", "cmd", "coordinator", "docs", "drivers", "internal", "scripts", "tasks", "tools", "workers",
-		".gitignore", ".golangci.yml", "CHANGELOG.md", "Dockerfile", "LICENSE", "Makefile", "README.md",
+		".dockerignore", ".gitignore", ".golangci.yml", "CHANGELOG.md", "Dockerfile", "LICENSE", "Makefile", "README.md",
 		"docker-compose.yml", "go.mod", "go.sum",
 	}
 }
