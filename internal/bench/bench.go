@@ -153,7 +153,7 @@ func (b *bench) note(format string, args ...any) {
 }
 
 // figure writes a figure, with its limit where it has one: high is the most that it may be.
-func figure[T time.Duration | memory](b *bench, name string, value, high T) {
+func figure[T time.Duration | memory | ratio](b *bench, name string, value, high T) {
 	line := fmt.Sprintf("%s: %s", name, show(value))
 	if high > 0 {
 		line += fmt.Sprintf(" (limit %s)", show(high))
@@ -168,12 +168,17 @@ func figure[T time.Duration | memory](b *bench, name string, value, high T) {
 // memory is a number of bytes of resident memory.
 type memory int64
 
-func show[T time.Duration | memory](value T) string {
+// ratio is what one took of what another took.
+type ratio float64
+
+func show[T time.Duration | memory | ratio](value T) string {
 	switch v := any(value).(type) {
 	case time.Duration:
 		return seconds(v)
 	case memory:
 		return fmt.Sprintf("%.0f MiB", float64(v)/(1<<20))
+	case ratio:
+		return fmt.Sprintf("%.2f", float64(v))
 	}
 	return fmt.Sprint(value)
 }

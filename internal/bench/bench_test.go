@@ -40,12 +40,15 @@ func TestFigureTellsWhatIsOverItsLimit(t *testing.T) {
 	figure(b, "dump", 12340*time.Millisecond, trivialLimit)
 	figure(b, "dump", memory(300<<20), residentLimit)
 	figure(b, "dump", 3*time.Second, 0)
-	want := "dump: 0.40 s (limit 0.50 s)\ndump: 12.3 s (limit 0.50 s) OVER\ndump: 300 MiB (limit 256 MiB) OVER\ndump: 3.00 s\n"
+	figure(b, "dump", ratio(0.812), ratio(0.8))
+	figure(b, "dump", ratio(0.8), ratio(0.8))
+	want := "dump: 0.40 s (limit 0.50 s)\ndump: 12.3 s (limit 0.50 s) OVER\ndump: 300 MiB (limit 256 MiB) OVER\ndump: 3.00 s\n" +
+		"dump: 0.81 (limit 0.80) OVER\ndump: 0.80 (limit 0.80)\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("figures (-want +got):\n%s", diff)
 	}
-	if b.over != 2 {
-		t.Errorf("counted %d over their limit, not 2", b.over)
+	if b.over != 3 {
+		t.Errorf("counted %d over their limit, not 3", b.over)
 	}
 }
 
@@ -70,11 +73,11 @@ ok  	salvor/tasks/ledger	3.2s
 
 func TestParse(t *testing.T) {
 	t.Parallel()
-	o, err := parse([]string{"-only", "small,trivial", "-large", "4", "-dir", "/x"}, io.Discard)
+	o, err := parse([]string{"-only", "small,trivial", "-large", "2", "-dir", "/x"}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := options{only: []string{"small", "trivial"}, dir: "/x", rounds: 3, entries: 200_000, sparse: 10, small: 50_000, large: 4}
+	want := options{only: []string{"small", "trivial"}, dir: "/x", rounds: 3, entries: 200_000, sparse: 10, small: 50_000, large: 2}
 	if diff := cmp.Diff(want, o, cmp.AllowUnexported(options{})); diff != "" {
 		t.Errorf("options (-want +got):\n%s", diff)
 	}
@@ -184,7 +187,7 @@ func TestContestLetsProgramsTakeTurns(t *testing.T) {
 	}
 	var out bytes.Buffer
 	b := &bench{options: options{rounds: 2, small: 10}, out: &out, salvor: program, dir: dir}
-	err := b.contest(t.Context(), "some files", []string{"no-such-rival"}, func(dir string) error { return makeFiles(t.Context(), dir, 5, 100) })
+	err := b.contest(t.Context(), "some files", promise{dump: 0.7}, []string{"no-such-rival"}, func(dir string) error { return makeFiles(t.Context(), dir, 5, 100) })
 	if err != nil {
 		t.Fatal(err)
 	}

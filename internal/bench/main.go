@@ -75,7 +75,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.entries, "entries", 200_000, "how many entries section entries has")
 	f.IntVar(&o.sparse, "sparse", 10, "the size of section sparse's file in `GB`")
 	f.IntVar(&o.small, "small", 50_000, "how many files of 8 KiB section small has")
-	f.IntVar(&o.large, "large", 1, "the size of section large's files together in `GB`")
+	f.IntVar(&o.large, "large", 4, "the size of section large's files together in `GB`")
 	if err := f.Parse(args); err != nil {
 		return options{}, err
 	}
