@@ -1,7 +1,6 @@
 package deployment_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -10,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,10 +20,8 @@ import (
 // password is what the tests' secret file holds.
 const password = "6b0d9f4f3f0a4a3f9d8e"
 
-// place runs commands of a container in a directory of this machine.
-type place struct {
-	dir, port string
-}
+// place runs the commands of containers in a directory of this machine.
+type place struct{ dir, port string }
 
 func newPlace(t *testing.T) place {
 	t.Helper()
@@ -43,6 +41,7 @@ func (p place) here(text string) string {
 	return strings.NewReplacer(
 		"/run/secrets/", p.dir+"/", "--dir /data", "--dir "+filepath.Join(p.dir, "data"),
 		"--port 6379", "--bind 127.0.0.1 --port "+p.port, "-p 6379", "-p "+p.port,
+		"@redis:6379", "@127.0.0.1:"+p.port,
 	).Replace(text)
 }
 
@@ -60,23 +59,29 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// TestRedisStartsAsComposeSays runs the queue's command and its health check.
-func TestRedisStartsAsComposeSays(t *testing.T) {
-	t.Parallel()
+// needRedis skips the test where Redis is not installed, or fails it where all tests are required.
+func needRedis(t *testing.T) {
+	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		if os.Getenv("SALVOR_TEST_REQUIRE") != "" {
 			t.Fatal(err)
 		}
 		t.Skip(err)
 	}
+}
+
+// TestRedisStartsAsComposeSays runs the queue's command and its health check.
+func TestRedisStartsAsComposeSays(t *testing.T) {
+	t.Parallel()
+	needRedis(t)
 	p := newPlace(t)
 	service := project(t).Services["redis"]
-	server := p.start(t, service.Command)
+	server := p.start(t, service.Command, nil)
 	check := service.HealthCheck.Test
 	if check[0] != "CMD-SHELL" {
 		t.Fatalf("health check %q", check)
 	}
-	p.awaitHealth(t, server, check[1])
+	p.awaitHealth(t, check[1])
 
 	for name, want := range map[string]string{
 		"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction", "maxmemory": strconv.Itoa(256 << 20), "save": "",
@@ -97,19 +102,19 @@ func TestRedisStartsAsComposeSays(t *testing.T) {
 
 	// What was written outlives the server, and it ends when it is told to.
 	p.cli(t, password, "set", "kept", "yes")
-	p.stop(t, server)
-	server = p.start(t, service.Command)
-	p.awaitHealth(t, server, check[1])
+	server.stop(t)
+	server = p.start(t, service.Command, nil)
+	p.awaitHealth(t, check[1])
 	if got := p.cli(t, password, "get", "kept"); got != "yes\n" {
 		t.Errorf("after a restart the key is %q", got)
 	}
-	p.stop(t, server)
+	server.stop(t)
 }
 
 // arguments returns those of a process as they are now: a shell in its place may have become something else.
-func arguments(t *testing.T, cmd *exec.Cmd) string {
+func arguments(t *testing.T, s process) string {
 	t.Helper()
-	pid := strconv.Itoa(cmd.Process.Pid)
+	pid := strconv.Itoa(s.Process.Pid)
 	out, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
 	if errors.Is(err, os.ErrNotExist) { // not Linux
 		out, err = exec.CommandContext(t.Context(), "ps", "-o", "args=", "-p", pid).Output()
@@ -120,40 +125,78 @@ func arguments(t *testing.T, cmd *exec.Cmd) string {
 	return string(out)
 }
 
-// start runs a container's command; the test ends it.
-func (p place) start(t *testing.T, command []string) *exec.Cmd {
+// process is what runs in a container.
+type process struct {
+	*exec.Cmd
+	printed *transcript
+}
+
+// transcript is what a process prints; it may be read while the process runs.
+type transcript struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// Write adds to the transcript.
+func (o *transcript) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+// String returns what was printed until now.
+func (o *transcript) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// start runs a container's command with an environment beside the test's own; the test ends it.
+func (p place) start(t *testing.T, command, environment []string) process {
 	t.Helper()
 	args := make([]string, len(command))
 	for i, arg := range command {
 		args[i] = p.here(arg)
 	}
 	// The test's own context is over before its cleanup runs.
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), args[0], args[1:]...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
+	s := process{exec.CommandContext(context.WithoutCancel(t.Context()), args[0], args[1:]...), &transcript{}}
+	s.Env = append(os.Environ(), environment...)
+	s.Stdout, s.Stderr = s.printed, s.printed
+	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if cmd.ProcessState == nil {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
+		if s.ProcessState == nil {
+			_ = s.Process.Kill()
+			_ = s.Wait()
 		}
 		if t.Failed() {
-			t.Logf("%s:\n%s", args[0], out.String())
+			t.Logf("%s:\n%s", args[0], s.printed)
 		}
 	})
-	return cmd
+	return s
 }
 
 // stop tells a process to end, as an engine does, and waits for it.
-func (p place) stop(t *testing.T, cmd *exec.Cmd) {
+func (s process) stop(t *testing.T) {
 	t.Helper()
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("%s told to end: %v", cmd.Path, err)
+	if err := s.Wait(); err != nil {
+		t.Fatalf("%s, told to end: %v", s.Path, err)
+	}
+}
+
+// eventually asks again until the answer is yes.
+func eventually(t *testing.T, what string, answer func() bool) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); !answer(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within a minute", what)
+		}
 	}
 }
 
@@ -162,15 +205,10 @@ func (p place) health(t *testing.T, check string) error {
 	return exec.CommandContext(t.Context(), "sh", "-c", p.here(check)).Run()
 }
 
-func (p place) awaitHealth(t *testing.T, server *exec.Cmd, check string) {
+// awaitHealth waits until a service's health check passes.
+func (p place) awaitHealth(t *testing.T, check string) {
 	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); p.health(t, check) != nil; <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s does not become healthy", server.Path)
-		}
-	}
+	eventually(t, "healthy", func() bool { return p.health(t, check) == nil })
 }
 
 // cli returns what the server answers.
