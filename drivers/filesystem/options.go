@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"salvor/drivers"
+	"salvor/drivers/internal/exclude"
 )
 
 // The keys of a node of this driver.
@@ -17,7 +18,7 @@ const (
 
 // options are what a node says beside its source.
 type options struct {
-	exclude       excludes
+	exclude       exclude.List
 	oneFileSystem bool
 	cachedirTag   bool
 }
@@ -40,7 +41,7 @@ func parseOptions(raw json.RawMessage) (options, error) {
 				return o, fmt.Errorf("%s: must be a list of patterns: %w", key, drivers.ErrInvalid)
 			}
 			var err error
-			if o.exclude, err = parseExcludes(patterns); err != nil {
+			if o.exclude, err = exclude.Parse(patterns); err != nil {
 				return o, fmt.Errorf("%s: %w", key, err)
 			}
 		case optionOneFileSystem:

@@ -129,7 +129,7 @@ func (r removal) parent(ctx context.Context, path string) (fd int, name string, 
 
 // leftOut tells whether the options leave out a directory, or what is mounted on it.
 func (r removal) leftOut(path string, st *unix.Stat_t) bool {
-	return r.options.exclude.match(path, true) || r.options.oneFileSystem && device(st) != r.device
+	return r.options.exclude.Match(path, true) || r.options.oneFileSystem && device(st) != r.device
 }
 
 // errFound ends the listing of a directory.
@@ -215,7 +215,7 @@ func (r removal) remove(ctx context.Context, at int, name, path string) (kept bo
 
 // excluded tells whether a pattern leaves out a name, of whatever type. Temporary names are never anyone's.
 func (r removal) excluded(name, path string) bool {
-	return !isTemporary(name) && r.options.exclude.match(path, false)
+	return !isTemporary(name) && r.options.exclude.Match(path, false)
 }
 
 // empty removes what is in a directory. It tells whether something stayed.

@@ -173,7 +173,7 @@ func (w *walker) look(ctx context.Context, l *level, name string, want wanted) (
 	}
 	e.Type = entryType(&st)
 	dir := e.Type == drivers.TypeDir
-	if !dir && !want.entry || w.tree.options.exclude.match(path, dir) {
+	if !dir && !want.entry || w.tree.options.exclude.Match(path, dir) {
 		return e, nil, errSkip
 	}
 	// A directory on another file system stays, empty. Only directories are asked: on overlay file systems a file's device

@@ -1,15 +1,7 @@
-package filesystem
-
-import (
-	"fmt"
-	"strings"
-	"unicode/utf8"
-
-	"salvor/drivers"
-)
-
-// excludes are the patterns of what a walk leaves out. An excluded directory is not entered, so everything below it is
-// left out too.
+// Package exclude matches paths against the patterns of what a walk leaves out. The tree drivers use it; it knows paths and
+// nothing of what they name.
+//
+// An excluded directory is not entered, so everything below it is left out too.
 //
 // # Patterns
 //
@@ -24,20 +16,31 @@ import (
 //     inside: "tmp/**" leaves the directory tmp, empty.
 //
 // Patterns that include again ("!") are refused: what they promise cannot be kept below an excluded directory.
-type excludes []exclude
+package exclude
 
-// exclude is one pattern.
-type exclude struct {
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"salvor/drivers"
+)
+
+// List is the patterns of one node. The zero of it leaves nothing out.
+type List []pattern
+
+// pattern is one pattern.
+type pattern struct {
 	names    []string // the pattern's names; "**" stands for itself
 	anchored bool
 	dirOnly  bool
 }
 
-// parseExcludes compiles patterns; the error names the one that is wrong.
-func parseExcludes(patterns []string) (excludes, error) {
-	list := make(excludes, 0, len(patterns))
-	for _, pattern := range patterns {
-		e, err := parseExclude(pattern)
+// Parse compiles patterns; the error names the one that is wrong.
+func Parse(patterns []string) (List, error) {
+	list := make(List, 0, len(patterns))
+	for _, text := range patterns {
+		e, err := parse(text)
 		if err != nil {
 			return nil, err
 		}
@@ -46,15 +49,15 @@ func parseExcludes(patterns []string) (excludes, error) {
 	return list, nil
 }
 
-func parseExclude(pattern string) (exclude, error) {
-	bad := func(why string) (exclude, error) {
-		return exclude{}, fmt.Errorf("pattern %q: %s: %w", pattern, why, drivers.ErrInvalid)
+func parse(text string) (pattern, error) {
+	bad := func(why string) (pattern, error) {
+		return pattern{}, fmt.Errorf("pattern %q: %s: %w", text, why, drivers.ErrInvalid)
 	}
-	if strings.HasPrefix(pattern, "!") {
+	if strings.HasPrefix(text, "!") {
 		return bad(`including again ("!") is not supported; write "\!" for a name that begins so`)
 	}
-	var e exclude
-	rest := pattern
+	var e pattern
+	rest := text
 	if body, ok := strings.CutSuffix(rest, "/"); ok {
 		rest, e.dirOnly = body, true
 	}
@@ -82,8 +85,9 @@ func parseExclude(pattern string) (exclude, error) {
 	return e, nil
 }
 
-// match tells whether the entry at path is left out. The root never is.
-func (l excludes) match(path string, dir bool) bool {
+// Match tells whether the entry at path is left out by itself; that a directory above it is left out must be asked for that.
+// The root never is.
+func (l List) Match(path string, dir bool) bool {
 	if path == "" {
 		return false
 	}
@@ -95,7 +99,21 @@ func (l excludes) match(path string, dir bool) bool {
 	return false
 }
 
-func (e *exclude) match(path string, dir bool) bool {
+// MatchKey tells whether an object of a store without directories is left out: by its own key, or by what its key says that
+// it lies in. A slash at the end makes it a directory (the marker of a folder).
+func (l List) MatchKey(key string) bool {
+	if len(l) == 0 {
+		return false
+	}
+	for i := range len(key) {
+		if key[i] == '/' && l.Match(key[:i], true) {
+			return true
+		}
+	}
+	return !strings.HasSuffix(key, "/") && l.Match(key, false)
+}
+
+func (e *pattern) match(path string, dir bool) bool {
 	if e.dirOnly && !dir {
 		return false
 	}
