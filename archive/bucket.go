@@ -239,17 +239,23 @@ func bucketError(ctx context.Context, err error) error {
 	case gcerrors.FailedPrecondition, gcerrors.AlreadyExists:
 		return fmt.Errorf("%w: %w", ErrExists, err)
 	case gcerrors.PermissionDenied:
-		return fmt.Errorf("%w: %w", ErrAccess, err)
+		return denied(err)
 	default:
 	}
 	var api interface{ ErrorCode() string }
 	if errors.As(err, &api) {
 		switch api.ErrorCode() {
 		case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AllAccessDisabled", "AccountProblem":
-			return fmt.Errorf("%w: %w", ErrAccess, err)
+			return denied(err)
 		case "QuotaExceeded", "XMinioStorageFull", "InsufficientCapacity":
 			return fmt.Errorf("%w: %w", ErrNoSpace, err)
 		}
 	}
 	return err
+}
+
+// denied is the refusal of a provider.
+func denied(err error) error {
+	return withHint(fmt.Errorf("%w: %w", ErrAccess, err),
+		"look whether the credentials in the environment are right and may list, read and write the bucket")
 }

@@ -79,7 +79,7 @@ func (e *Entry) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// unsafePath says why a path names nothing below a root: a restore refuses it. A bucket may have such keys.
+// unsafePath says why a path names nothing below a root: a restore into a directory refuses it.
 func unsafePath(path string) string {
 	if path == "" {
 		return "" // the root

@@ -359,6 +359,25 @@ func TestVerifyReportsPathsThatARestoreRefuses(t *testing.T) {
 	})
 }
 
+// TestVerifyTakesKeysAsTheyAre: a bucket has names that a directory cannot have.
+func TestVerifyTakesKeysAsTheyAre(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, a *Archive) {
+		s := newSample(testRef)
+		s.files, s.keys = nil, true
+		for _, path := range []string{"../x", "/abs", "a//b", "a/../b", "b/", "new\nline"} {
+			s.files = append(s.files, file{entry: Entry{Path: path, Type: fileType}, data: []byte(path)})
+		}
+		slices.SortFunc(s.files, func(x, y file) int { return strings.Compare(x.entry.Path, y.entry.Path) })
+		if err := s.put(t.Context(), a); err != nil {
+			t.Fatal(err)
+		}
+		if sum, findings := verify(t, a); !sum.OK() || len(findings) != 0 {
+			t.Errorf("summary is %+v, findings %+v", sum, findings)
+		}
+	})
+}
+
 func TestVerifyLooksAtTheReadme(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, a *Archive) {

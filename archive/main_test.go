@@ -230,6 +230,7 @@ type sample struct {
 	token string
 	parts map[string][]byte
 	files []file
+	keys  bool // the paths are keys of objects
 	// done are the nodes' manifests of what was stored: as a ledger would, it keeps a repeated run from doing them again.
 	done map[string]*NodeManifest
 }
@@ -304,7 +305,7 @@ func (s *sample) putTree(ctx context.Context, a *Archive) (NodeRecord, error) {
 	n := s.done["tree"]
 	if n == nil {
 		n = &NodeManifest{
-			Set: s.ref.Set, Dump: s.ref.Dump, Path: "site/foo.files", Driver: "filesystem", Shape: ShapeTree, Source: "/var/lib/foo",
+			Set: s.ref.Set, Dump: s.ref.Dump, Path: "site/foo.files", Driver: "filesystem", Shape: ShapeTree, Source: "/var/lib/foo", Keys: s.keys,
 			Started: testTime, Ended: testTime,
 		}
 		if err := s.putSegments(ctx, a, n); err != nil {

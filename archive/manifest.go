@@ -56,6 +56,8 @@ type NodeManifest struct {
 	Driver string `json:"driver"`
 	// Shape is [ShapeStream] (Parts) or [ShapeTree] (Segments).
 	Shape string `json:"shape"`
+	// Keys tells that a tree's paths are keys of objects, which may have names that are empty, "." or "..".
+	Keys bool `json:"keys,omitempty"`
 	// Source is the unresolved text: ${NAME} stands in it as written, and no secret.
 	Source     string          `json:"source"`
 	Hostname   string          `json:"hostname,omitempty"`

@@ -132,7 +132,7 @@ func TestVerifySaysWhichEntriesAreLost(t *testing.T) {
 			entriesOf(s.files[len(s.files)/2:]), &moved))(t)
 		overwrite(t, a, moved.Key, data)
 		v := testVerifier(a)
-		if err := v.segment(t.Context(), moved, owner{ref: testRef, node: n.Path}); err != nil {
+		if err := v.segment(t.Context(), moved, false, owner{ref: testRef, node: n.Path}); err != nil {
 			t.Fatal(err)
 		}
 		if f := v.losses[c.key()]; f == nil || f.Kind != Damaged || f.Entries != 1 {

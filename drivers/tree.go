@@ -29,6 +29,15 @@ type Tree interface {
 	Target() TreeTarget
 }
 
+// Bucket is a tree of objects. Its paths are keys: "a//b", "a/" and "../a" are names like others, and nothing lies below
+// anything: removing "a" leaves "a/b".
+type Bucket interface {
+	Tree
+
+	// List is Walk for the paths, types and sizes alone: what else there is to know may take a request for each object.
+	List(ctx context.Context, r Range, yield func(Entry) error) error
+}
+
 // TreeTarget is the writing side of a tree. It never writes outside its root, whatever the paths of entries, the
 // symbolic links among them, or another process say; a path that would is refused with [ErrUnsafePath].
 type TreeTarget interface {

@@ -32,7 +32,7 @@ type ConfigError struct {
 	More int
 }
 
-// Error returns one line for each problem: "backupset.yaml:12:9: unknown driver "pg" (have filesystem, sqlite)".
+// Error returns one line for each problem: "backupset.yaml:12:9: unknown driver "pg" (have filesystem, media, sqlite)".
 func (e *ConfigError) Error() string {
 	var out strings.Builder
 	for i, p := range e.Problems {

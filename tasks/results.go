@@ -29,6 +29,8 @@ type Frozen struct {
 	Identities []string        `json:"identities,omitempty"`
 	Hostname   string          `json:"hostname,omitempty"`
 	Facts      json.RawMessage `json:"facts,omitempty"`
+	// Keys tells that a tree's paths are keys of objects.
+	Keys bool `json:"keys,omitempty"`
 	// Parts is the number of tasks that the node's part step was grown by; what is sealed must be as many.
 	Parts int `json:"parts"`
 	// Skew is, for a group that was frozen together, the time between the first view's opening and the last's.

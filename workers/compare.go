@@ -26,7 +26,7 @@ func lookUp(ctx context.Context, tree drivers.Tree, path string) (found drivers.
 
 // isEmpty tells whether a tree holds nothing, or does not exist.
 func isEmpty(ctx context.Context, tree drivers.Tree) (bool, error) {
-	err := tree.Walk(ctx, drivers.Range{}, func(e drivers.Entry) error {
+	err := list(ctx, tree, drivers.Range{}, func(e drivers.Entry) error {
 		if e.Path != "" {
 			return errFound
 		}

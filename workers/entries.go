@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"path"
 	"slices"
 	"strings"
 
@@ -95,7 +94,7 @@ func (c *entryCursor) note(e archive.Entry, s archive.SegmentRecord) {
 	}
 	dir := strings.TrimSuffix(e.Path, "/")
 	if len(s.From) > 0 && e.Path == string(s.From) {
-		c.unread[path.Dir(dir)] = struct{}{}
+		c.unread[parentOf(dir)] = struct{}{}
 	}
 	c.unread[dir] = struct{}{}
 }
@@ -105,7 +104,7 @@ func (c *entryCursor) unknown(p string) bool {
 	if len(c.unread) == 0 {
 		return false
 	}
-	for ; p != "." && p != ""; p = path.Dir(p) {
+	for ; p != ""; p = parentOf(p) {
 		if _, ok := c.unread[p]; ok {
 			return true
 		}
@@ -113,6 +112,9 @@ func (c *entryCursor) unknown(p string) bool {
 	_, ok := c.unread[""] // the root
 	return ok
 }
+
+// parentOf returns a path up to its last slash; keys of objects are no clean paths.
+func parentOf(p string) string { return p[:max(strings.LastIndexByte(p, '/'), 0)] }
 
 func (c *entryCursor) close() { c.stop() }
 

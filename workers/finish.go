@@ -99,6 +99,9 @@ func (a *attempt) settleTree(ctx context.Context, t *target, result *tasks.NodeR
 			return err
 		}
 		err = to.Settle(ctx, t.rules, a.name(), e)
+		if t.cannotHold(err) {
+			return nil // its load has listed it
+		}
 		if ownToEntry(err) {
 			addProblem(result, e.Path, err)
 			return nil

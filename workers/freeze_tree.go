@@ -62,8 +62,17 @@ func (a *attempt) listTree(ctx context.Context, n tasks.FreezeNode) (_ any, err 
 			return nil, err
 		}
 	}
+	_, frozen.Keys = tree.(drivers.Bucket)
 	frozen.Parts, frozen.Ended = c.next.Index, time.Now().UTC()
 	return tasks.FreezeResult{Nodes: map[string]tasks.Frozen{n.Node: frozen}}, nil
+}
+
+// list yields the paths, types and sizes of a tree's entries; what else they hold may be missing.
+func list(ctx context.Context, tree drivers.Tree, r drivers.Range, yield func(drivers.Entry) error) error {
+	if bucket, ok := tree.(drivers.Bucket); ok {
+		return bucket.List(ctx, r, yield)
+	}
+	return tree.Walk(ctx, r, yield)
 }
 
 // openTree opens a node's source as a tree.

@@ -73,7 +73,7 @@ func (l *segmentLoad) add(ctx context.Context, stored archive.Entry) error {
 		return nil
 	case ctx.Err() != nil:
 		return err
-	case ownToEntry(err):
+	case ownToEntry(err), l.target.cannotHold(err):
 		l.fail(e.Path, err)
 		return nil
 	default:

@@ -58,11 +58,12 @@ func (m *mirror) find(ctx context.Context) error {
 	stored := newEntryCursor(ctx, m.run.archive, m.target)
 	defer stored.close()
 	m.extra = m.extra[:0]
-	err := m.tree.Walk(ctx, drivers.Range{From: m.from}, func(have drivers.Entry) error {
+	_, keys := m.tree.(drivers.Bucket) // nothing lies below an object
+	err := list(ctx, m.tree, drivers.Range{From: m.from}, func(have drivers.Entry) error {
 		if have.Path == "" || !m.target.only.takes(have.Path) {
 			return nil
 		}
-		if n := len(m.extra); n > 0 && strings.HasPrefix(have.Path, m.extra[n-1]+"/") {
+		if n := len(m.extra); n > 0 && !keys && strings.HasPrefix(have.Path, m.extra[n-1]+"/") {
 			return nil
 		}
 		if have.Err != nil {

@@ -3,6 +3,7 @@ package workers
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,6 +31,44 @@ func below(inner, outer string) (rel string, ok bool) {
 		return "", false
 	}
 	return strings.CutPrefix(inner, strings.TrimSuffix(outer, "/")+"/")
+}
+
+// bucketIdentity begins the identity of objects in a bucket: what all their keys begin with follows, after the bucket's name.
+const bucketIdentity = "bucket:"
+
+// sharedBucket tells whether two places are one bucket's objects and some of those are in both.
+func sharedBucket(some, others []string) bool {
+	for _, one := range some {
+		for _, other := range others {
+			if strings.HasPrefix(one, bucketIdentity) && strings.HasPrefix(other, bucketIdentity) &&
+				(strings.HasPrefix(one, other) || strings.HasPrefix(other, one)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// checkArchiveBucket is checkArchive for buckets: the target's driver tells what it would take the archive's place for.
+func (a *attempt) checkArchiveBucket(ctx context.Context, t *target, identities []string) (err error) {
+	if _, ok := t.source.(drivers.Bucket); !ok || a.run.archive.Path() != "" {
+		return nil
+	}
+	_, place, err := a.openSource(ctx, a.run, a.claim.Task.Node, t.node.Driver, a.run.plan.Archive)
+	if err != nil {
+		return nil //nolint:nilerr // what the driver cannot open is no place of its making
+	}
+	defer func() { err = errors.Join(err, place.Close()) }()
+	its, err := place.Identities(ctx)
+	if err != nil {
+		return fmt.Errorf("identify archive: %w", err)
+	}
+	if !sharedBucket(its, identities) {
+		return nil
+	}
+	return drivers.WithHint(
+		fmt.Errorf("restore node %s: %w: the target and the archive %s lie in each other", a.claim.Task.Node, drivers.ErrInvalid, a.run.archive.Location()),
+		"restore to a place apart from the archive")
 }
 
 // checkArchive refuses a target that the archive lies in, or that lies in the archive: a mirror would remove the archive,
@@ -75,7 +114,7 @@ func (a *attempt) otherTargets(ctx context.Context) ([]string, error) {
 		if node == a.claim.Task.Node {
 			continue
 		}
-		if slices.ContainsFunc(own, func(id string) bool { return slices.Contains(other, id) }) {
+		if sharedBucket(own, other) || slices.ContainsFunc(own, func(id string) bool { return slices.Contains(other, id) }) {
 			return nil, drivers.WithHint(
 				fmt.Errorf("restore node %s: %w: node %s is restored to the same place", a.claim.Task.Node, drivers.ErrInvalid, node),
 				"give each node a target of its own with --into")

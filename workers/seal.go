@@ -38,7 +38,7 @@ func (a *attempt) seal(ctx context.Context) (any, error) {
 		return nil, err
 	}
 	m := archive.NodeManifest{
-		Set: a.run.plan.Set, Dump: a.run.plan.Dump, Path: path, Driver: node.Driver, Shape: string(kind.Shape),
+		Set: a.run.plan.Set, Dump: a.run.plan.Dump, Path: path, Driver: node.Driver, Shape: string(kind.Shape), Keys: frozen.Keys,
 		Source: node.Source, Options: node.Options, Hostname: frozen.Hostname, Identities: frozen.Identities,
 		Facts: frozen.Facts, Started: frozen.Started, Ended: frozen.Ended, Skew: frozen.Skew,
 	}

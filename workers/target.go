@@ -50,11 +50,22 @@ func (a *attempt) openTarget(ctx context.Context) (*target, error) {
 		err := fmt.Errorf("restore node %s: %w: what %s dumped cannot be restored by %s", path, drivers.ErrInvalid, manifest.Driver, kind.Name)
 		return nil, errors.Join(err, source.Close())
 	}
+	if manifest.Keys && kind.Name != manifest.Driver {
+		err := fmt.Errorf("restore node %s: %w: what it holds are objects, and %s knows none", path, drivers.ErrInvalid, kind.Name)
+		return nil, errors.Join(drivers.WithHint(err, fmt.Sprintf("restore it by the driver %s, which takes a directory too: --into %s=%s:DIR",
+			manifest.Driver, lastSegment(path), manifest.Driver)), source.Close())
+	}
 	r := a.run.plan.Restore
 	return &target{
 		node: node, manifest: manifest, source: source, only: selectionOf(node.Only),
 		rules: drivers.Target{Run: a.claim.Run, Overwrite: r.Overwrite, Mirror: r.Mirror},
 	}, nil
+}
+
+// cannotHold tells that the target is a directory and refused a key that only a bucket can have. Of what is said to be a
+// directory's, such a path is no key but an attack.
+func (t *target) cannotHold(err error) bool {
+	return t.manifest.Keys && errors.Is(err, drivers.ErrUnsafePath)
 }
 
 // tree returns the target as a tree; it is one if the manifest has segments.
@@ -115,7 +126,7 @@ func (a *attempt) check(ctx context.Context) (_ any, err error) {
 	if err := a.checkPlace(t, identities); err != nil {
 		return nil, err
 	}
-	if err := a.checkArchive(t, identities); err != nil {
+	if err := errors.Join(a.checkArchive(t, identities), a.checkArchiveBucket(ctx, t, identities)); err != nil {
 		return nil, err
 	}
 	if err := t.only.checkFound(ctx, a, t); err != nil {
@@ -144,10 +155,11 @@ func (a *attempt) checkPlace(t *target, identities []string) error {
 	if err != nil {
 		return fmt.Errorf("read host name: %w", err)
 	}
-	if hostname != t.manifest.Hostname {
+	same := sharedBucket(identities, t.manifest.Identities) // the same from every host
+	if !same && hostname != t.manifest.Hostname {
 		return nil
 	}
-	same := slices.ContainsFunc(identities, func(id string) bool { return slices.Contains(t.manifest.Identities, id) })
+	same = same || slices.ContainsFunc(identities, func(id string) bool { return slices.Contains(t.manifest.Identities, id) })
 	if !same && t.manifest.Shape == string(drivers.ShapeTree) {
 		_, inside := below(pathOf(identities), pathOf(t.manifest.Identities))
 		_, around := below(pathOf(t.manifest.Identities), pathOf(identities))

@@ -10,6 +10,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
+
+	"salvor/internal/testenv"
 )
 
 // envUID makes the command run as that user, where the tests run as root.
@@ -26,6 +28,12 @@ func TestMain(m *testing.M) {
 type leakChecked struct{ m *testing.M }
 
 func (l leakChecked) Run() int {
+	for name, value := range testenv.S3Environment() {
+		if err := os.Setenv(name, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
 	code := l.m.Run()
 	if code != 0 {
 		return code

@@ -6,6 +6,7 @@ import (
 	"salvor/drivers"
 	"salvor/drivers/command"
 	"salvor/drivers/filesystem"
+	"salvor/drivers/media"
 	"salvor/drivers/sqlite"
 )
 
@@ -14,6 +15,7 @@ func Registry() *drivers.Registry {
 	r := &drivers.Registry{}
 	r.Register(command.Kind())
 	r.Register(filesystem.Kind())
+	r.Register(media.Kind())
 	r.Register(sqlite.Kind())
 	return r
 }
