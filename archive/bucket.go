@@ -256,6 +256,14 @@ func bucketError(ctx context.Context, err error) error {
 
 // denied is the refusal of a provider.
 func denied(err error) error {
-	return withHint(fmt.Errorf("%w: %w", ErrAccess, err),
+	class := fmt.Errorf("%w: %w", ErrAccess, err)
+	var api interface {
+		ErrorCode() string
+		ErrorMessage() string
+	}
+	if errors.As(err, &api) && api.ErrorMessage() != "" { // without the request's ids
+		class = fmt.Errorf("%w: %s: %s", ErrAccess, api.ErrorCode(), api.ErrorMessage())
+	}
+	return withHint(class,
 		"look whether the credentials in the environment are right and may list, read and write the bucket")
 }

@@ -240,7 +240,7 @@ func TestMedia(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			want := mediaObjects(10_000)
+			want := mediaObjects(mediaCount)
 			source, target, archive := store.bucket(t), store.bucket(t), filepath.Join(t.TempDir(), "archive")
 			for key, o := range want {
 				store.put(t, source, key, o)

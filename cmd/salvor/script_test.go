@@ -20,6 +20,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"salvor/internal/testenv"
 )
 
 // TestScript runs the command line as a user does: testdata/script has one file for each subject.
@@ -60,6 +62,7 @@ func TestScript(t *testing.T) {
 			"sametree": scriptSameTree,
 			"touch":    scriptTouch,
 			"damage":   scriptDamage,
+			"s3":       func(ts *testscript.TestScript, neg bool, args []string) { scriptS3(t, ts, neg, args) },
 		},
 	})
 }
@@ -91,6 +94,26 @@ func scriptRun(ts *testscript.TestScript, neg bool, args []string) {
 	if code != want {
 		ts.Fatalf("exit code %d, want %d", code, want)
 	}
+}
+
+// s3 BUCKET... starts an S3 server with these buckets, sets the credentials, and in S3 the parameters of their URLs.
+func scriptS3(t *testing.T, ts *testscript.TestScript, neg bool, buckets []string) {
+	if neg || len(buckets) == 0 {
+		ts.Fatalf("usage: s3 BUCKET...")
+	}
+	server := testenv.NewS3(t, 1000)
+	for _, name := range buckets {
+		ts.Check(server.Backend.CreateBucket(t.Context(), name))
+	}
+	for name, value := range testenv.S3Environment() {
+		ts.Setenv(name, value)
+	}
+	_, parameters, _ := strings.Cut(server.URL("", ""), "?")
+	ts.Setenv("S3", parameters)
+	captured, _ := ts.Value(capturedKey{}).(map[string]string)
+	captured[parameters] = "$S3"
+	captured[url.QueryEscape(server.Endpoint)] = "$ENDPOINT"
+	captured[strings.TrimPrefix(server.Endpoint, "http://")] = "$HOST"
 }
 
 // until REGEXP CODE ARG... runs the command again until its stdout matches.

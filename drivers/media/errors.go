@@ -30,7 +30,7 @@ func translate(ctx context.Context, err error) error {
 	if class == nil || errors.Is(err, class) {
 		return err
 	}
-	err = fmt.Errorf("%w (%w)", class, err)
+	err = fmt.Errorf("%w (%w)", class, brief(err))
 	switch code, _ := codeOf(err); code {
 	case "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
 		return drivers.WithHint(err, "the bucket is in another region: say ?region= in its URL")
@@ -44,6 +44,28 @@ func translate(ctx context.Context, err error) error {
 		return drivers.WithHint(err, "the object is in an archive tier: have the store restore it first")
 	}
 	return err
+}
+
+// briefError is a provider's error without the request that it answers.
+type briefError struct {
+	text string
+	error
+}
+
+func (b *briefError) Error() string { return b.text }
+
+func (b *briefError) Unwrap() error { return b.error }
+
+// brief leaves the provider's own words of an error, where it has any.
+func brief(err error) error {
+	var amazon interface {
+		ErrorCode() string
+		ErrorMessage() string
+	}
+	if !errors.As(err, &amazon) || amazon.ErrorMessage() == "" {
+		return err
+	}
+	return &briefError{amazon.ErrorCode() + ": " + amazon.ErrorMessage(), err}
 }
 
 // classOf returns the drivers' error that stands for a store's error; nil for one that may pass.

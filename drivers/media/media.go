@@ -41,6 +41,7 @@ func Kind() drivers.Kind {
 	return drivers.Kind{
 		Name:    "media",
 		Scheme:  "media",
+		Place:   "URL-or-DIR",
 		Shape:   drivers.ShapeTree,
 		Local:   isLocal,
 		Options: []string{optionExclude},
