@@ -56,7 +56,7 @@ func (a *attempt) checkArchiveBucket(ctx context.Context, t *target, identities 
 	}
 	_, place, err := a.openSource(ctx, a.run, a.claim.Task.Node, t.node.Driver, a.run.plan.Archive)
 	if err != nil {
-		return nil //nolint:nilerr // what the driver cannot open is no place of its making
+		return nil // what the driver cannot open is no place of its making
 	}
 	defer func() { err = errors.Join(err, place.Close()) }()
 	its, err := place.Identities(ctx)

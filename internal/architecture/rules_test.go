@@ -48,7 +48,9 @@ func topLevel() []string {
 func forTests() []string {
 	return []string{
 		"testing",
+		"github.com/fsouza/fake-gcs-server",
 		"github.com/google/go-cmp",
+		"github.com/rclone/gofakes3",
 		"github.com/rogpeppe/go-internal",
 		"go.uber.org/goleak",
 		"pgregory.net/rapid",

@@ -100,18 +100,22 @@ func (b *S3Backend) name(object string) string {
 	return object
 }
 
+// HeadObject looks at an object under the name that the server takes its key for.
 func (b *S3Backend) HeadObject(ctx context.Context, bucket, object string) (*gofakes3.Object, error) {
 	return b.Backend.HeadObject(ctx, bucket, b.name(object))
 }
 
+// GetObject reads an object under the name that the server takes its key for.
 func (b *S3Backend) GetObject(ctx context.Context, bucket, object string, r *gofakes3.ObjectRangeRequest) (*gofakes3.Object, error) {
 	return b.Backend.GetObject(ctx, bucket, b.name(object), r)
 }
 
+// DeleteObject removes an object under the name that the server takes its key for.
 func (b *S3Backend) DeleteObject(ctx context.Context, bucket, object string) (gofakes3.ObjectDeleteResult, error) {
 	return b.Backend.DeleteObject(ctx, bucket, b.name(object))
 }
 
+// PutObject writes an object under the name that the server takes its key for.
 func (b *S3Backend) PutObject(ctx context.Context, bucket, object string, meta map[string]string, input io.Reader, size int64,
 ) (gofakes3.PutObjectResult, error) {
 	return b.Backend.PutObject(ctx, bucket, b.name(object), meta, input, size)
