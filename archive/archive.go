@@ -123,6 +123,14 @@ func readMarker(ctx context.Context, s store) (marker, error) {
 		if err := s.list(ctx, "", listLevel, func(objectInfo) error { return errStop }); err != nil && !errors.Is(err, errStop) {
 			return m, err
 		}
+		// Who has lost the marker must not be told that there was no archive.
+		sets, err := (&Archive{store: s}).Sets(ctx)
+		if err != nil {
+			return m, err
+		}
+		if len(sets) > 0 {
+			return m, withHint(needed(markerKey, errMissing), "there are dumps: put the file back from a copy of the archive; that of any other archive does")
+		}
 		return m, withHint(ErrNotArchive, "an archive has a file "+markerKey+" at its top")
 	}
 	if err != nil {

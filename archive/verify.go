@@ -94,7 +94,7 @@ func (a *Archive) Verify(ctx context.Context, refs []Ref, o VerifyOptions) (Veri
 	v := &verifier{
 		archive: a, options: o, packs: map[packID]packState{}, objects: map[objectID]objectState{},
 		flights: map[string]chan struct{}{}, losses: map[string]*Finding{}, directories: map[packID]packPlaces{},
-		blind: map[Ref]bool{},
+		blind: map[Ref]bool{}, made: map[string]Ref{},
 	}
 	n := min(verifyWorkers, a.memory.total/a.memory.cost/verifySeat)
 	if err := a.memory.acquire(ctx, n*verifySeat); err != nil {
@@ -132,7 +132,8 @@ type verifier struct {
 	// the same of packs and objects.
 	blind       map[Ref]bool
 	blindShared bool
-	odd         []string // what lies under a pack's or an object's name and is no file
+	made        map[string]Ref // the dumps that were verified, by their runs
+	odd         []string       // what lies under a pack's or an object's name and is no file
 
 	// directories of good packs that were used last
 	directories map[packID]packPlaces
@@ -167,7 +168,8 @@ func (v *verifier) run(ctx context.Context, refs []Ref) error {
 	if !full {
 		return nil
 	}
-	return errors.Join(v.runs(ctx), v.listRest(ctx, refs))
+	v.top(ctx)
+	return errors.Join(v.runs(ctx, refs), v.listRest(ctx, refs))
 }
 
 func (v *verifier) allDumps(ctx context.Context) ([]Ref, error) {
@@ -209,6 +211,9 @@ func (v *verifier) dump(ctx context.Context, ref Ref) (known map[string]bool, er
 	}
 	if problem := v.read(ctx, func() error { _, err := v.archive.Plan(ctx, ref); return err }); problem != nil {
 		v.lose(ctx, ref.dir()+"plan.json", problem, owner{ref: ref}, "", 0)
+	}
+	if validRun(m.Run) {
+		v.made[m.Run] = ref
 	}
 	for _, rec := range m.Nodes {
 		known[rec.Key] = true
@@ -286,7 +291,7 @@ func (v *verifier) entry(ctx context.Context, e *Entry, of owner) error {
 		if c.Hole > 0 {
 			continue
 		}
-		problem := v.chunk(ctx, c)
+		problem := v.chunk(ctx, c, of)
 		if err := ctxError(ctx); err != nil {
 			return err
 		}

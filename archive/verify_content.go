@@ -53,12 +53,12 @@ func hashBytes(hash string) (sum [sha256.Size]byte) {
 }
 
 // chunk checks that a chunk is where it says and what it says.
-func (v *verifier) chunk(ctx context.Context, c *Chunk) error {
+func (v *verifier) chunk(ctx context.Context, c *Chunk, of owner) error {
 	if c.Pack == "" {
-		return v.objectChunk(ctx, c)
+		return v.objectChunk(ctx, c, of)
 	}
 	id := packID(hashBytes(c.Pack))
-	state, places, err := v.pack(ctx, id, c.Pack)
+	state, places, err := v.pack(ctx, id, c.Pack, of)
 	switch {
 	case err != nil:
 		return err
@@ -122,15 +122,16 @@ func (v *verifier) fly(ctx context.Context, key string, done func() bool, work f
 	}
 }
 
-// pack returns what is known of a pack, and reads it where that is nothing: whole the first time, its directory later.
-func (v *verifier) pack(ctx context.Context, id packID, name string) (state packState, places packPlaces, err error) {
+// pack returns what is known of a pack, and reads it where that is nothing: whole the first time, its directory later. A
+// pack that is damaged belongs to the first that asks for it, also if no chunk of its is lost.
+func (v *verifier) pack(ctx context.Context, id packID, name string, of owner) (state packState, places packPlaces, err error) {
 	for places == nil {
 		err = v.fly(ctx, packKey(name), func() bool {
 			state = v.packs[id]
 			places = v.directories[id]
 			return places != nil || state.state == isBad || state.state == isGone
 		}, func() error {
-			return v.borrow(ctx, func(r *ContentReader) error { return v.readPack(ctx, r, id, name) })
+			return v.borrow(ctx, func(r *ContentReader) error { return v.readPack(ctx, r, id, name, of) })
 		})
 		if err != nil || state.state == isBad || state.state == isGone {
 			return state, nil, err
@@ -139,7 +140,7 @@ func (v *verifier) pack(ctx context.Context, id packID, name string) (state pack
 	return state, places, nil
 }
 
-func (v *verifier) readPack(ctx context.Context, r *ContentReader, id packID, name string) error {
+func (v *verifier) readPack(ctx context.Context, r *ContentReader, id packID, name string, of owner) error {
 	v.mu.Lock()
 	state := v.packs[id]
 	v.mu.Unlock()
@@ -166,7 +167,7 @@ func (v *verifier) readPack(ctx context.Context, r *ContentReader, id packID, na
 		state = packState{state: isGone, err: err}
 	}
 	if err != nil {
-		v.lose(ctx, packKey(name), err, owner{}, "", 0) // even if no entry of these dumps is hit
+		v.lose(ctx, packKey(name), err, of, "", 0) // even if no entry of these dumps is hit
 	}
 	v.mu.Lock()
 	v.packs[id] = state
@@ -271,7 +272,7 @@ func (v *verifier) directory(ctx context.Context, r *ContentReader, name string)
 	return places, nil
 }
 
-func (v *verifier) objectChunk(ctx context.Context, c *Chunk) error {
+func (v *verifier) objectChunk(ctx context.Context, c *Chunk, of owner) error {
 	id := objectID{hashBytes(c.SHA256), c.Zstd}
 	var state objectState
 	for state.state == onlyListed {
@@ -279,7 +280,7 @@ func (v *verifier) objectChunk(ctx context.Context, c *Chunk) error {
 			state = v.objects[id]
 			return state.state != onlyListed
 		}, func() error {
-			return v.borrow(ctx, func(r *ContentReader) error { return v.readObject(ctx, r, id, c) })
+			return v.borrow(ctx, func(r *ContentReader) error { return v.readObject(ctx, r, id, c, of) })
 		})
 		if err != nil {
 			return err
@@ -294,7 +295,7 @@ func (v *verifier) objectChunk(ctx context.Context, c *Chunk) error {
 	return nil
 }
 
-func (v *verifier) readObject(ctx context.Context, r *ContentReader, id objectID, c *Chunk) error {
+func (v *verifier) readObject(ctx context.Context, r *ContentReader, id objectID, c *Chunk, of owner) error {
 	state := objectState{state: isGood}
 	n := 0
 	state.err = v.read(ctx, func() (err error) {
@@ -318,7 +319,7 @@ func (v *verifier) readObject(ctx context.Context, r *ContentReader, id objectID
 	}
 	if state.err != nil {
 		state.state = isBad
-		v.lose(ctx, c.key(), state.err, owner{}, "", 0)
+		v.lose(ctx, c.key(), state.err, of, "", 0)
 	}
 	v.mu.Lock()
 	v.objects[id] = state

@@ -198,31 +198,11 @@ func (v *verifier) readme(ctx context.Context, made string) {
 	v.report(Finding{Kind: Notice, Key: readmeKey, Message: message})
 }
 
-// runs verifies the run reports, the marker and README.txt.
-func (v *verifier) runs(ctx context.Context) error {
+// top verifies the marker and README.txt.
+func (v *verifier) top(ctx context.Context) {
 	var m marker
 	if problem := v.read(ctx, func() (err error) { m, err = readMarker(ctx, v.archive.store); return err }); problem != nil {
 		v.lose(ctx, markerKey, problem, owner{}, "", 0)
 	}
 	v.readme(ctx, m.Version)
-	return v.archive.store.list(ctx, runsDir, listLevel, func(o objectInfo) error {
-		run, isReport := strings.CutSuffix(o.key[len(runsDir):], ".json")
-		if !isReport {
-			run, isReport = strings.CutSuffix(run, ".open")
-		}
-		if isTemp(o.key) {
-			v.found(Stray, o.key, Ref{})
-			return nil
-		}
-		if !isReport || !validRun(run) {
-			v.found(Foreign, o.key, Ref{})
-			return nil
-		}
-		problem := v.read(ctx, func() error { _, err := v.archive.readRun(ctx, o); return err })
-		if problem != nil && !errors.Is(problem, errMissing) { // missing: it has ended since
-			v.lose(ctx, o.key, problem, owner{}, "", 0)
-		}
-		v.count(o.size)
-		return ctxError(ctx)
-	})
 }

@@ -51,10 +51,9 @@ func damage(t *testing.T, a *Archive, key string, stored []byte) {
 func checkDamage(t *testing.T, a *Archive, s *sample, key, what string) {
 	t.Helper()
 	sum, findings := verify(t, a)
-	manifestGone := what == "gone" && (strings.HasSuffix(key, "/manifest.json") || strings.HasPrefix(key, runsDir))
-	if manifestGone {
-		// Then there is no such dump, or run: what it left are strays, and nothing is wrong.
-		if !sum.OK() || strings.HasSuffix(key, "/manifest.json") && sum.Strays == 0 {
+	if what == "gone" && strings.HasPrefix(key, runsDir) {
+		// No restore needs a report.
+		if !sum.OK() || sum.Notices != 1 || findings[0].Key != key || findings[0].Dump != s.ref.Dump {
 			t.Errorf("%s %s: %+v", key, what, findings)
 		}
 		return
@@ -69,7 +68,7 @@ func checkDamage(t *testing.T, a *Archive, s *sample, key, what string) {
 		t.Errorf("%s %s is %s: %s", key, what, f.Kind, f.Message)
 	}
 	shared := strings.HasPrefix(key, packsDir) || strings.HasPrefix(key, objectsDir)
-	if (shared || strings.HasPrefix(key, dumpsDir)) && (f.Set != s.ref.Set || f.Dump != s.ref.Dump) && what != "longer" {
+	if (shared || strings.HasPrefix(key, dumpsDir)) && (f.Set != s.ref.Set || f.Dump != s.ref.Dump || shared && f.Node == "") {
 		t.Errorf("%s %s belongs to %q, %q", key, what, f.Set, f.Dump)
 	}
 	if strings.Contains(key, "/data/") && (f.Node == "" || f.Part == "" && f.Entries == 0) {
@@ -80,7 +79,9 @@ func checkDamage(t *testing.T, a *Archive, s *sample, key, what string) {
 	}
 	// Whatever verify finds, a restore refuses; but for what it does not need.
 	needed := !strings.HasPrefix(key, runsDir) && key != markerKey && !strings.HasSuffix(key, "plan.json") && (!shared || what != "longer")
-	if err := s.check(t.Context(), a); needed && shared && what == "flipped" {
+	if err := s.check(t.Context(), a); strings.HasSuffix(key, "/manifest.json") && what == "gone" {
+		wantError(t, err, ErrNoDump)
+	} else if needed && shared && what == "flipped" {
 		if err != nil && !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s %s: reading says %v", key, what, err) // the flipped bit may be in the pack's directory
 		}
@@ -168,7 +169,7 @@ func TestVerifyReadsDirectoriesAgain(t *testing.T) {
 		v := testVerifier(a)
 		for range 2 {
 			for _, f := range files {
-				if err := v.chunk(t.Context(), f.entry.Chunks[0]); err != nil {
+				if err := v.chunk(t.Context(), f.entry.Chunks[0], owner{}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -179,7 +180,7 @@ func TestVerifyReadsDirectoriesAgain(t *testing.T) {
 		}
 		wrong := *files[1].entry.Chunks[0]
 		wrong.Offset--
-		wantError(t, v.chunk(t.Context(), &wrong), ErrCorrupt)
+		wantError(t, v.chunk(t.Context(), &wrong, owner{}), ErrCorrupt)
 	})
 }
 

@@ -223,11 +223,12 @@ func generalHints() []struct {
 // failureHints are the same for the codes of tasks' failures.
 func failureHints() map[string]string {
 	return map[string]string{
-		"not_found": "check what the set says of the source's place, and that it is mounted",
-		"access":    "run as a user who may use the place",
-		"no_space":  "make room, and run it again",
-		"invalid":   "correct the set, or the target",
-		"corrupt":   "the data is damaged where it was read; check it with the tools of its own",
+		"archive_corrupt": "salvor verify names everything that is damaged, and what it belongs to",
+		"not_found":       "check what the set says of the source's place, and that it is mounted",
+		"access":          "run as a user who may use the place",
+		"no_space":        "make room, and run it again",
+		"invalid":         "correct the set, or the target",
+		"corrupt":         "the data is damaged where it was read; check it with the tools of its own",
 	}
 }
 
