@@ -75,7 +75,12 @@ func (a *Archive) Begin(ctx context.Context, ref Ref, run string, plan, about js
 	if err != nil {
 		return fmt.Errorf("encode plan of %s: %w", ref, err)
 	}
-	return putSame(ctx, a.store, ref.dir()+"plan.json", data)
+	err = putSame(ctx, a.store, ref.dir()+"plan.json", data)
+	if errors.Is(err, ErrNoSpace) || errors.Is(err, ErrAccess) {
+		// There is nothing to take up again.
+		err = errors.Join(err, a.store.remove(context.WithoutCancel(ctx), openRunKey(run)))
+	}
+	return err
 }
 
 // OpenRun records that a run is open that makes no dump, and what it builds on (about, any JSON), so that nothing of that

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"salvor/archive"
@@ -61,7 +62,11 @@ func (c *Coordinator) Restore(ctx context.Context, r RestoreRequest) (Outcome, e
 	if err != nil {
 		return Outcome{}, err
 	}
-	if err := r.Archive.OpenRun(ctx, plan.Run, mark); err != nil {
+	err = r.Archive.OpenRun(ctx, plan.Run, mark)
+	if errors.Is(err, archive.ErrAccess) || errors.Is(err, archive.ErrNoSpace) {
+		// Whoever has lost data must get it back from a disk that is full, or mounted for reading only.
+		c.cfg.Log.WarnContext(ctx, "the archive cannot be written: the restore goes on, but the run is not recorded", "error", err)
+	} else if err != nil {
 		return Outcome{}, fmt.Errorf("open run %s: %w", plan.Run, err)
 	}
 	return c.carryOut(ctx, r.Archive, plan, r.Started, r.Watch)

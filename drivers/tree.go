@@ -46,7 +46,8 @@ type TreeTarget interface {
 	Check(ctx context.Context, target Target) error
 
 	// Prepare creates the root where it is absent, and removes what interrupted restores of any run left (temporary
-	// files that no other restore is writing). Idempotent. [ErrAccess] where the place cannot be written.
+	// files that no other restore is writing). Idempotent. [ErrAccess] where the place cannot be written. Where it can,
+	// it keeps other runs from writing there until the tree is closed; workers keep one open for as long as their run lasts.
 	Prepare(ctx context.Context, target Target) error
 
 	// Same tells whether have, an entry of this target, needs nothing more to be want, content aside: the same type,

@@ -21,9 +21,19 @@ func (a *attempt) checkTree(ctx context.Context, t *target) error {
 	if t.rules.Mirror {
 		return nil // whatever is there gives way
 	}
+	err = a.compareTree(ctx, t, tree, true)
+	if errors.Is(err, drivers.ErrNotFound) {
+		return nil // absent is the best a target can be
+	}
+	return err
+}
+
+// compareTree goes through the target and the dump. Without contents, files that look the same are taken to be: a load reads
+// and refuses what differs.
+func (a *attempt) compareTree(ctx context.Context, t *target, tree drivers.Tree, contents bool) error {
 	stored := newEntryCursor(ctx, a.run.archive, t)
 	defer stored.close()
-	err = tree.Walk(ctx, drivers.Range{}, func(have drivers.Entry) error {
+	return tree.Walk(ctx, drivers.Range{}, func(have drivers.Entry) error {
 		if have.Path == "" || !t.only.takes(have.Path) {
 			return nil // the root itself is no content
 		}
@@ -48,7 +58,7 @@ func (a *attempt) checkTree(ctx context.Context, t *target) error {
 			return err
 		}
 		same := tree.Target().Same(e, have)
-		if same && have.Type == drivers.TypeFile {
+		if same && contents && have.Type == drivers.TypeFile {
 			if same, err = sameContent(ctx, tree, have, want); err != nil {
 				return err
 			}
@@ -58,10 +68,6 @@ func (a *attempt) checkTree(ctx context.Context, t *target) error {
 		}
 		return nil
 	})
-	if errors.Is(err, drivers.ErrNotFound) {
-		return nil // absent is the best a target can be
-	}
-	return err
 }
 
 // emptyDir refuses a directory with something in it: --overwrite keeps what is extra, so nothing else can take its place.

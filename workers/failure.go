@@ -2,6 +2,7 @@ package workers
 
 import (
 	"errors"
+	"syscall"
 
 	"salvor/archive"
 	"salvor/drivers"
@@ -48,6 +49,8 @@ func (a *attempt) failure(err error) tasks.Failure {
 	var hinter interface{ Hint() string }
 	if errors.As(err, &hinter) {
 		f.Hint = hinter.Hint()
+	} else if errors.Is(err, syscall.EROFS) {
+		f.Hint = "its file system is mounted for reading only: mount it for writing, or name another place"
 	}
 	switch {
 	case errors.Is(err, errCancelled), errors.Is(err, queue.ErrStopped):

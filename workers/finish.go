@@ -27,7 +27,12 @@ func (a *attempt) finish(ctx context.Context) (_ any, err error) {
 	}
 	result.Driver = t.node.Driver
 	if t.manifest.Shape == string(drivers.ShapeTree) {
-		err = a.settleTree(ctx, t, &result)
+		if err = a.occupy(ctx, t); err == nil {
+			err = a.settleTree(ctx, t, &result)
+		}
+		if err == nil {
+			a.vacate()
+		}
 	} else {
 		var stream drivers.Stream
 		if stream, err = t.stream(); err == nil {

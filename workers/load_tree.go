@@ -22,6 +22,9 @@ func (a *attempt) loadSegment(ctx context.Context, t *target, spec tasks.LoadSpe
 	if err != nil {
 		return nil, err
 	}
+	if err := a.occupy(ctx, t); err != nil {
+		return nil, fmt.Errorf("restore node %s: %w", path, err)
+	}
 	reader := a.run.archive.NewContentReader(len(t.only) == 0)
 	defer reader.Close()
 	l := segmentLoad{attempt: a, target: t, tree: tree, to: tree.Target(), reader: reader, fresh: spec.Fresh}

@@ -174,6 +174,22 @@ func (a *attempt) checkPlace(t *target, identities []string) error {
 		fmt.Sprintf("restore elsewhere with --into %s=…, or allow it with --in-place", name))
 }
 
+// prepareTree makes a tree ready and keeps other runs out of it from now on. It tells whether nothing is there. What came
+// since the check, by a run that was faster, is found again.
+func (a *attempt) prepareTree(ctx context.Context, t *target) (fresh bool, err error) {
+	tree, err := t.tree()
+	if err != nil {
+		return false, err
+	}
+	if err := a.occupy(ctx, t); err != nil {
+		return false, err
+	}
+	if fresh, err = isEmpty(ctx, tree); err != nil || fresh || t.rules.Replace() {
+		return fresh, err
+	}
+	return false, a.compareTree(ctx, t, tree, false)
+}
+
 // prepare makes the target ready and adds a task for each part or segment.
 func (a *attempt) prepare(ctx context.Context) (_ any, err error) {
 	t, err := a.openTarget(ctx)
@@ -186,12 +202,7 @@ func (a *attempt) prepare(ctx context.Context) (_ any, err error) {
 	}
 	fresh := false
 	if t.manifest.Shape == string(drivers.ShapeTree) {
-		var tree drivers.Tree
-		if tree, err = t.tree(); err == nil {
-			if fresh, err = isEmpty(ctx, tree); err == nil {
-				err = tree.Target().Prepare(ctx, t.rules)
-			}
-		}
+		fresh, err = a.prepareTree(ctx, t)
 	} else {
 		var stream drivers.Stream
 		if stream, err = t.stream(); err == nil {

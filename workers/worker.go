@@ -8,7 +8,7 @@
 //
 //   - Views of streams live in the process that froze them; their parts come to that process's own queue.
 //   - Archives are opened once for each location and closed when the worker stops.
-//   - Sources are opened by each task and closed at its end.
+//   - Sources are opened by each task and closed at its end; a target that is a tree is kept open beside them until its run ends.
 //
 // The package knows nothing of plans' making and of runs' ends: that is the coordinator's.
 package workers
@@ -83,6 +83,8 @@ type Worker struct {
 	mu       sync.Mutex
 	archives map[string]*archive.Archive
 	runs     map[string]*runContext // by the run's life
+	occupied map[occupancyKey]*occupancy
+	watchers sync.WaitGroup // of what is occupied
 }
 
 // New makes a worker that does not work yet.
@@ -94,6 +96,7 @@ func New(cfg Config) (*Worker, error) {
 		cfg:      cfg.WithDefaults(),
 		archives: make(map[string]*archive.Archive),
 		runs:     make(map[string]*runContext),
+		occupied: make(map[occupancyKey]*occupancy),
 	}
 	w.cfg.Ledger = w.cfg.Ledger.ForHost(w.cfg.Host)
 	w.sender = queue.NewSender(w.cfg.Conn, w.cfg.Ledger)
@@ -122,6 +125,7 @@ func (w *Worker) Start() error {
 // what the worker opened. It returns when nothing of the worker runs any more.
 func (w *Worker) Stop(ctx context.Context) error {
 	err := w.server.Stop(ctx)
+	w.vacateAll()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, a := range w.archives {

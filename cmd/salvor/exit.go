@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"salvor/archive"
 	"salvor/coordinator"
@@ -210,6 +211,7 @@ func generalHints() []struct {
 		{archive.ErrNoRun, "salvor runs names the runs"},
 		{archive.ErrAmbiguous, "write more of the name, or name the set with --set"},
 		{archive.ErrCorrupt, "salvor verify names everything that is damaged, and what it belongs to"},
+		{syscall.EROFS, "its file system is mounted for reading only: mount it for writing, or name another place"},
 		{archive.ErrAccess, "run as a user, or with credentials, that may use the archive"},
 		{archive.ErrNoSpace, "make room, and run it again"},
 		{archive.ErrInvalid, "an archive is a directory, or a URL such as s3://BUCKET/PREFIX?region=REGION"},
@@ -224,6 +226,7 @@ func generalHints() []struct {
 func failureHints() map[string]string {
 	return map[string]string{
 		"archive_corrupt": "salvor verify names everything that is damaged, and what it belongs to",
+		"unsafe_path":     "nothing was written outside of the target; look at the archive with salvor verify, and at who else writes to the target",
 		"not_found":       "check what the set says of the source's place, and that it is mounted",
 		"access":          "run as a user who may use the place",
 		"no_space":        "make room, and run it again",
