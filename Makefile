@@ -5,6 +5,9 @@ VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
 # Arguments of the benchmarks, for example: make bench BENCH='-only small,large -large 1'
 BENCH    ?=
 FUZZTIME ?= 5s
+# Rounds of make chaos, and the first one's seed.
+ROUNDS   ?= 50
+SEED     ?= 1
 # Tests of one package that run at once: more than there are processors, because most of them wait for servers and leases.
 PARALLEL ?= 4
 
@@ -17,7 +20,7 @@ LINTER := $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 # The tests of Dockerfile and docker-compose.yml: a module of their own, see internal/deployment/doc.go.
 DEPLOYMENT := cd internal/deployment &&
 
-.PHONY: build demo test lint bench fuzz clean help
+.PHONY: build demo test lint bench chaos fuzz clean help
 
 build: ## build bin/salvor (the default)
 	@scripts/setup build
@@ -46,6 +49,10 @@ lint: ## check the code, the modules and the scripts
 bench: ## print the figures that the product promises (BENCH='-help' lists the arguments)
 	@scripts/setup build
 	$(GO) run ./internal/bench $(BENCH)
+
+chaos: ## kill dumps, restores and resumes at random moments (ROUNDS=50 SEED=1)
+	@scripts/setup build
+	SALVOR_CHAOS_ROUNDS=$(ROUNDS) SALVOR_CHAOS_SEED=$(SEED) $(GO) test -count=1 -timeout 2h -v ./internal/chaos
 
 fuzz: ## run every fuzz target for a moment (FUZZTIME=5s)
 	@scripts/setup build

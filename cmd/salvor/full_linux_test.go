@@ -161,6 +161,9 @@ func (s sources) restored(t *testing.T, archive string) {
 	sameAsSource(t, s.files, target, describeTree)
 }
 
+// again is the last line of a run that can be taken up.
+const again = "salvor: hint: salvor resume RUN goes on with it\n"
+
 // A full disk under the archive: nothing is committed, nothing is left half, and the next dump is whole.
 func TestFullArchive(t *testing.T) {
 	t.Parallel()
@@ -169,7 +172,7 @@ func TestFullArchive(t *testing.T) {
 	}
 	s := newSources(t)
 	const end = "salvor: hint: make room, and run it again\n"
-	const failed = end + "salvor: error: dump failed, nothing was committed, run RUN\n"
+	const failed = end + "salvor: error: dump failed, nothing was committed, run RUN\n" + again
 	full := func(key string) string {
 		return "no space left: write DISK/archive/" + key + "TEMP: no space left on device\n"
 	}
@@ -233,7 +236,7 @@ func TestFullTarget(t *testing.T) {
 	mustCall(t, s.args("dump", "--archive", archive)...)
 	d := newDisk(t)
 	target := filepath.Join(d.path, "target")
-	const failed = "salvor: hint: make room, and run it again\nsalvor: error: restore failed, run RUN\n"
+	const failed = "salvor: hint: make room, and run it again\nsalvor: error: restore failed, run RUN\n" + again
 	d.set(t, "size=600k")
 	files := []string{"restore", "--archive", archive, "--only", "files", "--into", target}
 	fails(t, map[string]string{d.path: "DISK"}, exitFailed,
