@@ -46,7 +46,7 @@ func sections() []section {
 		{"ledger", (*bench).ledger, func(options) int64 { return 1 << 20 }},
 		{"entries", (*bench).manyEntries, func(o options) int64 { return int64(o.entries) * 3 * 4096 }},
 		{"sparse", (*bench).sparseFile, func(options) int64 { return 1 << 30 }},
-		{"small", (*bench).smallFiles, func(o options) int64 { return int64(o.small) * 3 * smallSize }},
+		{"small", (*bench).smallFiles, smallRoom},
 		{"large", (*bench).largeFiles, func(o options) int64 { return int64(o.large) * 3 * gigabyte }},
 	}
 }

@@ -187,7 +187,10 @@ func TestContestLetsProgramsTakeTurns(t *testing.T) {
 	}
 	var out bytes.Buffer
 	b := &bench{options: options{rounds: 2, small: 10}, out: &out, salvor: program, dir: dir}
-	err := b.contest(t.Context(), "some files", promise{dump: 0.7}, []string{"no-such-rival"}, func(dir string) error { return makeFiles(t.Context(), dir, 5, 100) })
+	err := b.contest(t.Context(), match{
+		what: "some files", rivals: []string{"no-such-rival"}, dump: 0.7,
+		fill: func(dir string) error { return makeFiles(t.Context(), dir, 5, 100) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

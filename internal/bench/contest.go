@@ -31,50 +31,76 @@ type contender struct {
 // took is what a contender took, a value for each round.
 type took struct{ dump, restore []usage }
 
-// promise is the most of restic's wall time that the product may take; 0 promises nothing.
-type promise struct{ dump, restore float64 }
+// match is what the product and its rivals are compared on.
+type match struct {
+	what   string
+	rivals []string
+	fill   func(dir string) error
+	// dump and restore are the most of restic's wall time that the product may take; 0 promises nothing.
+	dump, restore ratio
+	// keep leaves what is stored and restored until the end. ext4 searches long for an inode that was not freed lately (see
+	// recently_deleted in fs/ext4/ialloc.c): who comes after somebody who removed many files pays for that.
+	keep bool
+}
 
 // smallFiles compares the product with restic, and with rclone, which only copies, on many small files.
 func (b *bench) smallFiles(ctx context.Context) error {
-	return b.contest(ctx, fmt.Sprintf("%d files of 8 KiB", b.small), promise{dump: 0.7, restore: 0.8}, []string{"restic", "rclone"},
-		func(dir string) error { return makeFiles(ctx, dir, b.small, smallSize) })
+	return b.contest(ctx, match{
+		what: fmt.Sprintf("%d files of 8 KiB", b.small), rivals: []string{"restic", "rclone"}, dump: 0.7, restore: 0.8, keep: true,
+		fill: func(dir string) error { return makeFiles(ctx, dir, b.small, smallSize) },
+	})
+}
+
+// smallRoom is about how many bytes of disk smallFiles takes: the source, and of each turn the store and the copy.
+func smallRoom(o options) int64 {
+	const contenders = 3
+	return int64(o.small) * smallSize * int64(1+2*contenders*o.rounds)
 }
 
 // largeFiles compares the product with the same two on a few large files.
 func (b *bench) largeFiles(ctx context.Context) error {
 	files := b.large * gigabyte / largeSize
-	return b.contest(ctx, fmt.Sprintf("%d files of %s", files, size(largeSize)), promise{dump: 0.8}, []string{"restic", "rclone"},
-		func(dir string) error { return makeFiles(ctx, dir, files, largeSize) })
+	return b.contest(ctx, match{
+		what: fmt.Sprintf("%d files of %s", files, size(largeSize)), rivals: []string{"restic", "rclone"}, dump: 0.8,
+		fill: func(dir string) error { return makeFiles(ctx, dir, files, largeSize) },
+	})
 }
 
 // contest lets the product and its rivals take turns, so that what else happens on the machine meets all of them, and
 // prints the medians and their ratios. The source stays in the page cache; each starts with nothing left to write.
-func (b *bench) contest(ctx context.Context, what string, most promise, rivals []string, fill func(dir string) error) (err error) {
+func (b *bench) contest(ctx context.Context, m match) (err error) {
 	dir, clean, err := b.scratch("contest")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, clean()) }()
 	source := filepath.Join(dir, "source")
-	if err := fill(source); err != nil {
+	if err := m.fill(source); err != nil {
 		return err
 	}
 	contenders := []contender{b.product()}
-	for _, rival := range rivals {
+	for _, rival := range m.rivals {
 		if !installed(rival) {
-			b.note("%s: %s is not installed, not compared", what, rival)
+			b.note("%s: %s is not installed, not compared", m.what, rival)
 			continue
 		}
 		contenders = append(contenders, b.rival(rival))
 	}
 	all := map[string]*took{}
-	for range b.rounds {
+	for round := range b.rounds {
 		for _, c := range contenders {
 			if all[c.name] == nil {
 				all[c.name] = &took{}
 			}
-			if err := b.turn(ctx, c, source, dir, all[c.name]); err != nil {
+			turn := filepath.Join(dir, fmt.Sprintf("%s-%d", c.name, round))
+			if err := b.turn(ctx, c, source, turn, all[c.name]); err != nil {
 				return err
+			}
+			if m.keep {
+				continue
+			}
+			if err := os.RemoveAll(turn); err != nil {
+				return fmt.Errorf("remove what %s made: %w", c.name, err)
 			}
 		}
 	}
@@ -82,37 +108,39 @@ func (b *bench) contest(ctx context.Context, what string, most promise, rivals [
 	for _, operation := range []struct {
 		name string
 		of   func(*took) []usage
-		most float64
+		most ratio
 	}{
-		{"dump", func(t *took) []usage { return t.dump }, most.dump},
-		{"restore", func(t *took) []usage { return t.restore }, most.restore},
+		{"dump", func(t *took) []usage { return t.dump }, m.dump},
+		{"restore", func(t *took) []usage { return t.restore }, m.restore},
 	} {
 		mine := medians(operation.of(own))
 		for i, c := range contenders {
 			its := medians(operation.of(all[c.name]))
 			b.note("%s of %s, %s, median of %d: %s, %s of processor time, %s resident",
-				operation.name, what, c.name, b.rounds, seconds(its.wall), seconds(its.processor), show(its.resident))
+				operation.name, m.what, c.name, b.rounds, seconds(its.wall), seconds(its.processor), show(its.resident))
 			if i == 0 {
-				figure(b, fmt.Sprintf("%s of %s, salvor, most resident memory", operation.name, what), largest(operation.of(own)), residentLimit)
+				figure(b, fmt.Sprintf("%s of %s, salvor, most resident memory", operation.name, m.what), largest(operation.of(own)), residentLimit)
 				continue
 			}
-			b.note("%s of %s, salvor to %s: %.2f of the processor time", operation.name, what, c.name,
+			b.note("%s of %s, salvor to %s: %.2f of the processor time", operation.name, m.what, c.name,
 				mine.processor.Seconds()/its.processor.Seconds())
 			high := ratio(0)
 			if c.name == "restic" {
-				high = ratio(operation.most)
+				high = operation.most
 			}
-			figure(b, fmt.Sprintf("%s of %s, salvor to %s, wall time", operation.name, what, c.name),
+			figure(b, fmt.Sprintf("%s of %s, salvor to %s, wall time", operation.name, m.what, c.name),
 				ratio(mine.wall.Seconds()/its.wall.Seconds()), high)
 		}
 	}
 	return nil
 }
 
-// turn lets one contender store the tree in a new place and bring it back to another, and removes both.
-func (b *bench) turn(ctx context.Context, c contender, source, dir string, t *took) (err error) {
+// turn lets one contender store the tree in a new place below dir and bring it back to another.
+func (b *bench) turn(ctx context.Context, c contender, source, dir string, t *took) error {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("make scratch directory: %w", err)
+	}
 	store, target := filepath.Join(dir, "store"), filepath.Join(dir, "target")
-	defer func() { err = errors.Join(err, os.RemoveAll(store), os.RemoveAll(target)) }()
 	if c.prepare != nil {
 		if _, err := b.measure(ctx, c.prepare(store)); err != nil {
 			return err
