@@ -31,13 +31,24 @@ const (
 	directory = 500 // files in each
 )
 
-// TestKills kills dumps, restores and the resumes of both at random moments. SALVOR_CHAOS_ROUNDS says how often (5),
-// SALVOR_CHAOS_SEED repeats what was printed.
-func TestKills(t *testing.T) {
+// TestChaos kills the program again and again. SALVOR_CHAOS_ROUNDS says how often (5), SALVOR_CHAOS_SEED repeats what was
+// printed.
+func TestChaos(t *testing.T) {
 	t.Parallel()
 	rounds, seed := setting(t, "SALVOR_CHAOS_ROUNDS", 5), setting(t, "SALVOR_CHAOS_SEED", 1)
 	s := newSubject(t)
 	t.Logf("seed %d, %d rounds; a dump takes %v, a restore %v", seed, rounds, s.dumpTime, s.restoreTime)
+	t.Run("kills", func(t *testing.T) { testKills(t, s, rounds, seed) })
+	t.Run("fleet", func(t *testing.T) {
+		for i := range max(1, rounds/10) {
+			t.Run(fmt.Sprint("seed ", seed+i), func(t *testing.T) { testFleet(t, s, seed+i) })
+		}
+	})
+}
+
+// testKills kills dumps, restores and the resumes of both at random moments.
+func testKills(t *testing.T, s *subject, rounds, seed int) {
+	t.Helper()
 	killed := 0
 	for i := range rounds {
 		// Each round has a seed of its own, so that one alone can be repeated.
@@ -283,12 +294,18 @@ func (r *round) dump(t *testing.T) {
 	if err != nil || len(dumps) != 1 || filepath.Base(dumps[0]) != id {
 		t.Fatalf("the program says it made %q; committed are %v (%v)", id, dumps, err)
 	}
+	r.readBack(t, dumps[0])
+}
+
+// readBack compares what a dump holds with the source.
+func (r *round) readBack(t *testing.T, dump string) {
+	t.Helper()
 	reader, err := chaos.NewReader(r.archive)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer reader.Close()
-	got, err := reader.Dump(dumps[0])
+	got, err := reader.Dump(dump)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,10 +314,16 @@ func (r *round) dump(t *testing.T) {
 	}
 }
 
-// restore restores under kills, and compares.
+// restore restores under kills.
 func (r *round) restore(t *testing.T) {
 	t.Helper()
 	r.underKills(t, r.restoreTime, r.restoreArgs())
+	r.compare(t)
+}
+
+// compare compares what was restored with the source.
+func (r *round) compare(t *testing.T) {
+	t.Helper()
 	got, err := chaos.ReadTree(filepath.Join(r.dir, "new"))
 	if err != nil {
 		t.Fatal(err)
