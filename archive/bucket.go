@@ -267,3 +267,6 @@ func denied(err error) error {
 	return withHint(class,
 		"look whether the credentials in the environment are right and may list, read and write the bucket")
 }
+
+// own: nobody can see who else may write to a bucket.
+func (b *bucket) own() bool { return false }

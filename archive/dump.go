@@ -44,6 +44,7 @@ func (a *Archive) NewDumpID(ctx context.Context, set string) (string, error) {
 type openDocument struct {
 	envelope
 	Run   string          `json:"run"`
+	Life  int             `json:"life,omitempty"` // absent in the first
 	Set   string          `json:"set,omitempty"`
 	Dump  string          `json:"dump,omitempty"`
 	About json.RawMessage `json:"about,omitempty"`
@@ -78,7 +79,7 @@ func (a *Archive) Begin(ctx context.Context, ref Ref, run string, plan, about js
 	err = putSame(ctx, a.store, ref.dir()+"plan.json", data)
 	if errors.Is(err, ErrNoSpace) || errors.Is(err, ErrAccess) {
 		// There is nothing to take up again.
-		err = errors.Join(err, a.store.remove(context.WithoutCancel(ctx), openRunKey(run)))
+		err = errors.Join(err, a.store.remove(context.WithoutCancel(ctx), openRunKey(run, 1)))
 	}
 	return err
 }
@@ -101,7 +102,7 @@ func (a *Archive) openRun(ctx context.Context, doc openDocument) error {
 	if err != nil {
 		return fmt.Errorf("encode run %s: %w", doc.Run, err)
 	}
-	return putSame(ctx, a.store, openRunKey(doc.Run), data)
+	return putSame(ctx, a.store, openRunKey(doc.Run, doc.Life), data)
 }
 
 // Plan returns the plan of a dump, committed or not. [ErrNoDump] where there is none, [ErrCorrupt] where a committed dump has

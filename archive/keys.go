@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -181,9 +182,41 @@ func objectOfKey(key string) (hash string, zstd, ok bool) {
 	return hash, zstd, isHash(hash) && objectKey(hash, zstd) == key
 }
 
-func openRunKey(run string) string { return runsDir + run + ".open" }
+func openRunKey(run string, life int) string { return runsDir + lifeName(run, life) + ".open" }
 
-func runKey(run string) string { return runsDir + run + ".json" }
+func runKey(run string, life int) string { return runsDir + lifeName(run, life) + ".json" }
+
+// lifeName is the run's id in its first life, and has the life's number after it in later ones.
+func lifeName(run string, life int) string {
+	if life <= 1 {
+		return run
+	}
+	return run + "." + strconv.Itoa(life)
+}
+
+// runOfKey is the inverse of openRunKey and runKey.
+func runOfKey(key string) (run string, life int, report, ok bool) {
+	name, ok := strings.CutPrefix(key, runsDir)
+	if !ok {
+		return "", 0, false, false
+	}
+	name, report = strings.CutSuffix(name, ".json")
+	if !report {
+		if name, ok = strings.CutSuffix(name, ".open"); !ok {
+			return "", 0, false, false
+		}
+	}
+	run, number, later := strings.Cut(name, ".")
+	life = 1
+	if later {
+		n, err := strconv.Atoi(number)
+		if err != nil || n < 2 || lifeName(run, n) != name {
+			return "", 0, false, false
+		}
+		life = n
+	}
+	return run, life, report, validRun(run)
+}
 
 var extPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,31}$`)
 

@@ -432,3 +432,22 @@ func localError(err error) error {
 	}
 	return err
 }
+
+// own looks at the places that a run's mark and plan are in: theirs are the directories that count.
+func (l *local) own() bool {
+	for _, name := range []string{".", runsDir[:len(runsDir)-1], dumpsDir[:len(dumpsDir)-1]} {
+		info, err := l.root.Lstat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return false
+		}
+		const othersWrite = 0o022
+		stat, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || int64(stat.Uid) != int64(os.Geteuid()) || info.Mode().Perm()&othersWrite != 0 {
+			return false
+		}
+	}
+	return true
+}

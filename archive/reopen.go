@@ -13,12 +13,13 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Reopen records that a run goes on: its mark is written anew with what it is about, and a report that says that it ended
-// is removed. ref is the dump that the run makes; zero for none. It may be repeated. The caller makes sure that the run has
-// committed nothing and that nobody else carries it out.
-func (a *Archive) Reopen(ctx context.Context, run string, ref Ref, about json.RawMessage) error {
-	if !validRun(run) {
-		return invalid("run id %q", run)
+// Reopen begins another life of a run: life is its number, 2 for the first time that the run is resumed. It records that the
+// run is open again, what it is about, and ref, the dump that it makes (zero for none), and removes the mark of the life before,
+// which may have been killed. Of several callers one begins the life; the others get [ErrExists]. What earlier lives
+// reported stays. The caller makes sure that nobody else carries the run out.
+func (a *Archive) Reopen(ctx context.Context, run string, life int, ref Ref, about json.RawMessage) error {
+	if life < 2 {
+		return invalid("life %d of run %s", life, run)
 	}
 	if ref != (Ref{}) {
 		if err := ref.check(); err != nil {
@@ -28,15 +29,15 @@ func (a *Archive) Reopen(ctx context.Context, run string, ref Ref, about json.Ra
 	if len(about) > 0 && !json.Valid(about) {
 		return invalid("what run %s is about is not JSON", run)
 	}
-	data, err := encodeDocument(openDocument{envelope: envelope{typeOpen, Format}, Run: run, Set: ref.Set, Dump: ref.Dump, About: about})
-	if err != nil {
-		return fmt.Errorf("encode run %s: %w", run, err)
-	}
-	if err := a.store.put(ctx, openRunKey(run), data); err != nil {
+	if err := a.openRun(ctx, openDocument{Run: run, Life: life, Set: ref.Set, Dump: ref.Dump, About: about}); err != nil {
 		return err
 	}
-	return a.store.remove(ctx, runKey(run))
+	return a.store.remove(ctx, openRunKey(run, life-1))
 }
+
+// Own tells whether only the user who runs this process can write to the archive, as far as that can be seen: it is a
+// directory of that user which nobody else may write to.
+func (a *Archive) Own() bool { return a.store.own() }
 
 // Sealed returns the record of a node's manifest in a dump that is not committed yet; false where there is none, or none
 // that can be used. Its writer is dead or done.

@@ -19,24 +19,63 @@ func TestReopen(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if err := a.Reopen(ctx, testRun, testRef, json.RawMessage(`{"n":2}`)); err != nil {
+			if err := a.Reopen(ctx, testRun, 2, testRef, json.RawMessage(`{"n":2}`)); err != nil {
 				t.Fatal(err)
 			}
 		}
+		wantError(t, a.Reopen(ctx, testRun, 2, testRef, json.RawMessage(`{"n":3}`)), ErrExists) // a twin
 		run, err := a.Run(ctx, testRun)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if run.State != StateOpen || run.Dump != testRef.Dump || string(run.Detail) != `{"n":2}` {
+		if run.State != StateOpen || run.Life != 2 || run.Dump != testRef.Dump || string(run.Detail) != `{"n":2}` {
 			t.Errorf("run that was opened again: %+v", run)
 		}
-		if err := a.EndRun(ctx, Run{Run: testRun, State: "done"}); err != nil {
-			t.Errorf("the run cannot end again: %v", err)
+		// A report of an earlier life that comes late ends nothing.
+		if err := a.EndRun(ctx, Run{Run: testRun, Set: testRef.Set, Dump: testRef.Dump, State: "failed", Exit: 1}); err != nil {
+			t.Errorf("late report: %v", err)
 		}
-		wantError(t, a.Reopen(ctx, "../x", Ref{}, nil), ErrInvalid)
-		wantError(t, a.Reopen(ctx, testRun, Ref{Set: "..", Dump: "x"}, nil), ErrInvalid)
-		wantError(t, a.Reopen(ctx, testRun, Ref{}, json.RawMessage(`{`)), ErrInvalid)
+		if run, err := a.Run(ctx, testRun); err != nil || run.State != StateOpen {
+			t.Errorf("after the late report: %+v, %v", run, err)
+		}
+		for life := 2; life < 12; life++ {
+			if life > 2 {
+				if err := a.Reopen(ctx, testRun, life, testRef, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := a.EndRun(ctx, Run{Run: testRun, Life: life, State: "ended", Exit: life}); err != nil {
+				t.Errorf("the run cannot end again: %v", err)
+			}
+		}
+		if runs, err := a.Runs(ctx); err != nil || len(runs) != 1 || runs[0].Exit != 11 {
+			t.Errorf("runs: %+v, %v", runs, err)
+		}
+		if sum, findings := verify(t, a); !sum.OK() || len(findings) > 1 { // the plan is a stray
+			t.Errorf("verify: %+v, %+v", sum, findings)
+		}
+		wantError(t, a.Reopen(ctx, "../x", 2, Ref{}, nil), ErrInvalid)
+		wantError(t, a.Reopen(ctx, testRun, 1, Ref{}, nil), ErrInvalid)
+		wantError(t, a.Reopen(ctx, testRun, 2, Ref{Set: "..", Dump: "x"}, nil), ErrInvalid)
+		wantError(t, a.Reopen(ctx, testRun, 2, Ref{}, json.RawMessage(`{`)), ErrInvalid)
 	})
+}
+
+func TestRunOfKey(t *testing.T) {
+	t.Parallel()
+	for _, life := range []int{1, 2, 10} {
+		for _, key := range []string{openRunKey("a-1", life), runKey("a-1", life)} {
+			run, got, report, ok := runOfKey(key)
+			if run != "a-1" || got != life || !ok || report != (key == runKey("a-1", life)) {
+				t.Errorf("runOfKey(%q) = %q, %d, %v, %v", key, run, got, report, ok)
+			}
+		}
+	}
+	for _, key := range []string{"runs/a.1.open", "runs/a.02.open", "runs/a.x.json", "runs/a.2.3.json", "runs/.open", "runs/a", "packs/a.json", "runs/a..json", "runs/-a.json"} {
+		if _, _, _, ok := runOfKey(key); ok {
+			t.Errorf("runOfKey takes %q", key)
+		}
+	}
 }
 
 func TestSealedAndUnseal(t *testing.T) {

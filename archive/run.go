@@ -17,7 +17,9 @@ const StateOpen = "open"
 
 // Run is the report of one execution of an operation.
 type Run struct {
-	Run       string    `json:"run"`
+	Run string `json:"run"`
+	// Life counts the times that the run was begun or resumed, from 1; 0 stands for 1.
+	Life      int       `json:"life,omitempty"`
 	Operation string    `json:"operation,omitempty"`
 	Set       string    `json:"set,omitempty"`
 	Dump      string    `json:"dump,omitempty"`
@@ -36,9 +38,8 @@ type runDocument struct {
 	Run
 }
 
-// EndRun stores a run's report, and then removes the mark that the run is open. A run ends once: a report with the same State
-// and Exit as the stored one is a repetition, and the stored one stays; any other is refused with [ErrExists]. A run that
-// is to be resumed is therefore not ended: its open mark keeps what it needs.
+// EndRun stores the report of a run's life, and then removes the mark that it is open. A life ends once: a report with the
+// same State and Exit as the stored one is a repetition, and the stored one stays; any other is refused with [ErrExists].
 func (a *Archive) EndRun(ctx context.Context, r Run) error {
 	if !validRun(r.Run) {
 		return invalid("run id %q", r.Run)
@@ -46,25 +47,29 @@ func (a *Archive) EndRun(ctx context.Context, r Run) error {
 	if r.Version == "" {
 		r.Version = a.version
 	}
+	if r.Life == 1 {
+		r.Life = 0
+	}
 	data, err := encodeDocument(runDocument{envelope{typeRun, Format}, r})
 	if err != nil {
 		return fmt.Errorf("encode report of run %s: %w", r.Run, err)
 	}
-	err = putSame(ctx, a.store, runKey(r.Run), data)
+	key := runKey(r.Run, r.Life)
+	err = putSame(ctx, a.store, key, data)
 	if errors.Is(err, ErrExists) {
-		have, readErr := a.readRun(ctx, objectInfo{key: runKey(r.Run)})
+		have, readErr := a.readRun(ctx, objectInfo{key: key})
 		if readErr == nil && have.State == r.State && have.Exit == r.Exit {
-			err = a.store.settle(ctx, runKey(r.Run))
+			err = a.store.settle(ctx, key)
 		}
 		err = errors.Join(err, readErr)
 	}
 	if err != nil {
 		return err
 	}
-	return a.store.remove(ctx, openRunKey(r.Run))
+	return a.store.remove(ctx, openRunKey(r.Run, r.Life))
 }
 
-// Runs returns all reports, oldest first, and the open runs among them with State [StateOpen]. A report that is damaged is
+// Runs returns the last report of each run, oldest first, and the open runs among them with State [StateOpen]. A report that is damaged is
 // left out and told in the error, beside the others.
 func (a *Archive) Runs(ctx context.Context) ([]Run, error) {
 	keys, err := a.runKeys(ctx)
@@ -104,23 +109,24 @@ func (a *Archive) Runs(ctx context.Context) ([]Run, error) {
 	return out, errors.Join(errs...)
 }
 
-// runKeys lists one object for each run: the report, or where there is none the open mark.
+// runKeys lists one object for each run, of its last life: the report, or where there is none the open mark.
 func (a *Archive) runKeys(ctx context.Context) ([]objectInfo, error) {
-	byRun := map[string]objectInfo{}
+	type found struct {
+		objectInfo
+		life   int
+		report bool
+	}
+	byRun := map[string]found{}
 	err := a.store.list(ctx, runsDir, listLevel, func(o objectInfo) error {
-		name := o.key[len(runsDir):]
-		if run, ok := strings.CutSuffix(name, ".json"); ok && validRun(run) {
-			byRun[run] = o
-		} else if run, ok := strings.CutSuffix(name, ".open"); ok && validRun(run) {
-			if _, ended := byRun[run]; !ended {
-				byRun[run] = o
-			}
+		run, life, report, ok := runOfKey(o.key)
+		if have := byRun[run]; ok && (life > have.life || life == have.life && report) {
+			byRun[run] = found{o, life, report}
 		}
 		return nil
 	})
 	keys := make([]objectInfo, 0, len(byRun))
-	for _, o := range byRun {
-		keys = append(keys, o)
+	for _, f := range byRun {
+		keys = append(keys, f.objectInfo)
 	}
 	slices.SortFunc(keys, func(x, y objectInfo) int { return strings.Compare(x.key, y.key) })
 	return keys, err
@@ -132,18 +138,18 @@ func (a *Archive) readRun(ctx context.Context, o objectInfo) (Run, error) {
 		if _, err := a.document(ctx, o.key, typeOpen, &doc); err != nil {
 			return Run{}, err
 		}
-		if openRunKey(doc.Run) != o.key {
+		if openRunKey(doc.Run, doc.Life) != o.key {
 			return Run{}, corrupt(o.key, "mark is of run %s", doc.Run)
 		}
 		return Run{
-			Run: doc.Run, Set: doc.Set, Dump: doc.Dump, State: StateOpen, Started: o.modified.UTC(), Detail: doc.About,
+			Run: doc.Run, Life: doc.Life, Set: doc.Set, Dump: doc.Dump, State: StateOpen, Started: o.modified.UTC(), Detail: doc.About,
 		}, nil
 	}
 	var doc runDocument
 	if _, err := a.document(ctx, o.key, typeRun, &doc); err != nil {
 		return Run{}, err
 	}
-	if runKey(doc.Run.Run) != o.key {
+	if runKey(doc.Run.Run, doc.Life) != o.key {
 		return Run{}, corrupt(o.key, "report is of run %s", doc.Run.Run)
 	}
 	return doc.Run, nil
@@ -158,7 +164,7 @@ func (a *Archive) Run(ctx context.Context, name string) (Run, error) {
 	var fit []objectInfo
 	var names []string
 	for _, o := range keys {
-		id := o.key[len(runsDir) : len(o.key)-5]
+		id, _, _, _ := runOfKey(o.key) //nolint:dogsled // it was listed as one
 		if id == name {
 			return a.readRun(ctx, o)
 		}

@@ -31,6 +31,8 @@ type store interface { //nolint:interfacebloat // all that a place must do, in o
 	list(ctx context.Context, prefix string, depth listDepth, yield func(objectInfo) error) error
 	// remove removes an object; one that is absent is no error.
 	remove(ctx context.Context, key string) error
+	// own tells whether nobody but the process's user can write there, as far as that can be seen.
+	own() bool
 	// close releases the store.
 	close() error
 }

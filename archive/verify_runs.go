@@ -3,7 +3,6 @@ package archive
 import (
 	"context"
 	"errors"
-	"strings"
 )
 
 // runs verifies the reports and marks of runs, and then compares them with the dumps: a report outlives the manifest that it
@@ -15,16 +14,12 @@ func (v *verifier) runs(ctx context.Context, refs []Ref) error {
 	}
 	seen := make(map[string]bool)
 	err := v.archive.store.list(ctx, runsDir, listLevel, func(o objectInfo) error {
-		run, isReport := strings.CutSuffix(o.key[len(runsDir):], ".json")
-		isRun := isReport
-		if !isRun {
-			run, isRun = strings.CutSuffix(run, ".open")
-		}
+		run, _, isReport, isRun := runOfKey(o.key)
 		if isTemp(o.key) {
 			v.found(Stray, o.key, Ref{})
 			return nil
 		}
-		if !isRun || !validRun(run) {
+		if !isRun {
 			v.found(Foreign, o.key, Ref{})
 			return nil
 		}
@@ -97,7 +92,7 @@ func (v *verifier) lostManifest(ctx context.Context, ref Ref) error {
 
 // lostReport tells of a run's report that is not there. No restore needs it.
 func (v *verifier) lostReport(ctx context.Context, run string, ref Ref) error {
-	for _, key := range []string{openRunKey(run), runKey(run)} { // one of them was there at every moment
+	for _, key := range []string{openRunKey(run, 1), runKey(run, 1)} { // one of them was there at every moment
 		if _, err := v.archive.store.stat(ctx, key); !errors.Is(err, errMissing) {
 			return err
 		}
@@ -105,7 +100,7 @@ func (v *verifier) lostReport(ctx context.Context, run string, ref Ref) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.report(Finding{
-		Kind: Notice, Key: runKey(run), Set: ref.Set, Dump: ref.Dump, Message: "the report of the run that made this dump is missing",
+		Kind: Notice, Key: runKey(run, 1), Set: ref.Set, Dump: ref.Dump, Message: "the report of the run that made this dump is missing",
 	})
 	return nil
 }

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/google/uuid"
@@ -84,6 +83,8 @@ type Outcome struct {
 	Epochs  int `json:"epochs,omitempty"`
 	// Resumed counts how often the run was taken up again.
 	Resumed int `json:"resumed,omitempty"`
+	// Process is who saw the run to its end.
+	Process Process `json:"process"`
 	// Plan is a restore's, where it did not do all of it: to resume it.
 	Plan *tasks.Plan `json:"plan,omitempty"`
 	// Workers says how many tasks each worker finished, by node.
@@ -116,7 +117,7 @@ func (c *Coordinator) start(ctx context.Context, plan tasks.Plan) error {
 	return nil
 }
 
-// abandon ends a run that the ledger did not take.
+// abandon ends a run whose plan makes no sense to the ledger.
 func (c *Coordinator) abandon(ctx context.Context, a *archive.Archive, plan tasks.Plan) error {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelWait)
 	defer stop()
@@ -259,19 +260,19 @@ func (c *Coordinator) stepOutcome(ctx context.Context, step tasks.Step, o *Outco
 	return nil
 }
 
-// store leaves the run's report in the archive.
+// store leaves the report of the run's life in the archive.
 func (c *Coordinator) store(ctx context.Context, a *archive.Archive, o Outcome) error {
+	var err error
+	if o.Process, err = c.self(); err != nil {
+		return err
+	}
 	detail, err := json.Marshal(o)
 	if err != nil {
 		return fmt.Errorf("encode report of run %s: %w", o.Run, err)
 	}
-	hostname, err := os.Hostname()
-	if err != nil {
-		return fmt.Errorf("read host name: %w", err)
-	}
 	report := archive.Run{
-		Run: o.Run, Operation: string(o.Operation), Set: o.Set, Dump: o.Dump, State: string(o.State),
-		Started: o.Started, Ended: o.Ended, Hostname: hostname, Version: c.cfg.Version, Detail: detail,
+		Run: o.Run, Life: o.Resumed + 1, Operation: string(o.Operation), Set: o.Set, Dump: o.Dump, State: string(o.State),
+		Started: o.Started, Ended: o.Ended, Hostname: o.Process.Hostname, Version: c.cfg.Version, Detail: detail,
 	}
 	if c.cfg.Exit != nil {
 		report.Exit = c.cfg.Exit(o)

@@ -8,6 +8,7 @@ import (
 
 	"salvor/archive"
 	"salvor/tasks"
+	"salvor/tasks/ledger"
 )
 
 // DumpRequest is a dump that is asked for.
@@ -79,8 +80,15 @@ func (c *Coordinator) carryOut(ctx context.Context, a *archive.Archive, plan tas
 	if started != nil {
 		started(plan)
 	}
-	if err := c.start(ctx, plan); err != nil {
-		return Outcome{}, errors.Join(err, c.abandon(ctx, a, plan))
+	if err := ledger.Validate(plan); err != nil {
+		return Outcome{}, errors.Join(fmt.Errorf("plan of run %s: %w", plan.Run, err), c.abandon(ctx, a, plan))
+	}
+	switch err := c.start(ctx, plan); {
+	case errors.Is(err, ledger.ErrExists):
+		return Outcome{}, fmt.Errorf("%w: %w", ErrRunAlive, err)
+	case err != nil:
+		// The ledger may have taken it all the same, and the run goes on: it stays open until somebody looks.
+		return Outcome{}, fmt.Errorf("%w: %w", ErrResumable, err)
 	}
 	return c.see(ctx, a, plan, watch)
 }

@@ -18,6 +18,8 @@ import (
 var (
 	// ErrRunAlive is returned for a run that another process carries out, or may.
 	ErrRunAlive = errors.New("the run may still be carried out")
+	// ErrElsewhere is returned for a run whose places are those of another machine, as far as is known.
+	ErrElsewhere = errors.New("its places are another machine's")
 	// ErrRunDone is returned for a run that ended with all that it could do.
 	ErrRunDone = errors.New("the run is done")
 )
@@ -50,6 +52,15 @@ func (c *Coordinator) aboutRun(plan *tasks.Plan) (json.RawMessage, error) {
 	return data, nil
 }
 
+// Self describes this process as the marks of its runs do.
+func (c *Coordinator) Self() Process {
+	p, err := c.self()
+	if err != nil {
+		return Process{}
+	}
+	return p
+}
+
 func (c *Coordinator) self() (Process, error) {
 	if c.cfg.Conn.Embedded() {
 		return thisProcess("")
@@ -69,6 +80,9 @@ type ResumeRequest struct {
 	// Started is called with the plan, before any work; its error ends the resume with nothing changed. It may give targets
 	// of plan.Restore.Nodes a source again where that is empty: it named a program, which is not taken from an archive.
 	Started func(*tasks.Plan) error
+	// Confirm is called after Started with a plan that is to be carried out as the archive says: where others can write to that, it
+	// is for the user to say whether these are the sources and targets. Its error ends the resume with nothing changed.
+	Confirm func(tasks.Plan) error
 	Watch   Watch
 }
 
@@ -88,21 +102,23 @@ func (c *Coordinator) Resume(ctx context.Context, r ResumeRequest) (Outcome, err
 		return Outcome{}, err
 	}
 	plan := past.plan
-	if state, err := c.cfg.Ledger.State(ctx, plan.Run); err == nil {
-		return c.follow(ctx, r, state)
-	} else if !errors.Is(err, ledger.ErrNoRun) {
+	switch state, err := c.cfg.Ledger.State(ctx, plan.Run); {
+	case err == nil && !past.open && state.State.Terminal():
+		// Its report is stored, and nobody has made the ledger forget it yet.
+		if err := c.cfg.Ledger.Forget(ctx, plan.Run); err != nil {
+			return Outcome{}, fmt.Errorf("begin run %s anew: %w", plan.Run, err)
+		}
+	case err == nil:
+		return c.followResumed(ctx, r)
+	case !errors.Is(err, ledger.ErrNoRun):
 		return Outcome{}, fmt.Errorf("look up run %s: %w", plan.Run, err)
 	}
 	if err := c.mayTakeOver(r, past); err != nil {
 		return Outcome{}, err
 	}
 	if plan.Operation == tasks.OpDump {
-		done, err := c.committed(ctx, r.Archive, plan)
-		if done != nil && !past.open {
-			err = fmt.Errorf("resume run %s: %w: dump %s is committed", plan.Run, ErrRunDone, plan.Dump)
-		}
-		if done != nil || err != nil {
-			return c.reportCommitted(ctx, r.Archive, plan, done, err)
+		if done, err := c.committed(ctx, r.Archive, plan); done != nil || err != nil {
+			return c.reportCommitted(ctx, r.Archive, past, done, err)
 		}
 	}
 	plan.Archive, plan.Resumed = r.Location, past.resumed+1
@@ -112,24 +128,53 @@ func (c *Coordinator) Resume(ctx context.Context, r ResumeRequest) (Outcome, err
 			return Outcome{}, err
 		}
 	}
-	ref := archive.Ref{}
-	if plan.Operation == tasks.OpDump {
-		ref = archive.Ref{Set: plan.Set, Dump: plan.Dump}
-		if err := c.skipSealed(ctx, r.Archive, &plan); err != nil {
+	if err := c.checkTrust(ctx, r.Archive, plan); err != nil {
+		return Outcome{}, err
+	}
+	if r.Confirm != nil {
+		if err := r.Confirm(plan); err != nil {
 			return Outcome{}, err
 		}
 	}
-	if err := c.checkTrust(&plan); err != nil {
+	if err := c.claim(ctx, r.Archive, plan); err != nil {
 		return Outcome{}, err
 	}
-	mark, err := c.aboutRun(&plan)
-	if err != nil {
-		return Outcome{}, err
-	}
-	if err := r.Archive.Reopen(ctx, plan.Run, ref, mark); err != nil {
-		return Outcome{}, fmt.Errorf("open run %s again: %w", plan.Run, err)
+	if plan.Operation == tasks.OpDump {
+		// Only now: before, the life before this one may have sealed a node more.
+		rest, again, err := c.rest(ctx, r.Archive, plan)
+		if err != nil {
+			return Outcome{}, err
+		}
+		for _, node := range again {
+			if err := r.Archive.Unseal(ctx, archive.Ref{Set: plan.Set, Dump: plan.Dump}, node); err != nil {
+				return Outcome{}, fmt.Errorf("open node %s again: %w", node, err)
+			}
+		}
+		plan = rest
 	}
 	return c.carryOut(ctx, r.Archive, plan, nil, r.Watch)
+}
+
+// claim begins the run's next life. Of two who do so at once, one gets [ErrRunAlive].
+func (c *Coordinator) claim(ctx context.Context, a *archive.Archive, plan tasks.Plan) error {
+	mark, err := c.aboutRun(&plan)
+	if err != nil {
+		return err
+	}
+	ref := archive.Ref{}
+	if plan.Operation == tasks.OpDump {
+		ref = archive.Ref{Set: plan.Set, Dump: plan.Dump}
+	}
+	err = a.Reopen(ctx, plan.Run, plan.Resumed+1, ref, mark)
+	if errors.Is(err, archive.ErrExists) {
+		return &resumeError{
+			fmt.Errorf("resume run %s: %w: another process has just taken it up", plan.Run, ErrRunAlive), "wait for that process, or end it first",
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("open run %s again: %w", plan.Run, err)
+	}
+	return nil
 }
 
 // distrust takes out of a plan that was read from an archive what names programs, see [Trusted].
@@ -155,10 +200,17 @@ func (c *Coordinator) distrust(plan *tasks.Plan, config *tasks.Node) {
 	plan.Restore = &restore
 }
 
-// checkTrust refuses a plan that still lacks what distrust took.
-func (c *Coordinator) checkTrust(plan *tasks.Plan) error {
+// checkTrust refuses a plan that still lacks what distrust took, for what is left to do of it.
+func (c *Coordinator) checkTrust(ctx context.Context, a *archive.Archive, plan tasks.Plan) error {
+	rest := plan
+	if plan.Operation == tasks.OpDump {
+		var err error
+		if rest, _, err = c.rest(ctx, a, plan); err != nil {
+			return err
+		}
+	}
 	working := make(map[string]bool)
-	for _, s := range plan.Steps {
+	for _, s := range rest.Steps {
 		if s.Kind == tasks.KindPart || s.Kind == tasks.KindLoad {
 			working[s.Node] = true
 		}
@@ -193,20 +245,20 @@ type pastRun struct {
 
 // past reads what the archive knows of a run.
 func (c *Coordinator) past(ctx context.Context, r ResumeRequest) (pastRun, error) {
-	p := pastRun{open: r.Run.State == archive.StateOpen}
+	p := pastRun{open: r.Run.State == archive.StateOpen, resumed: max(r.Run.Life, 1) - 1}
 	var a about
 	if p.open && len(r.Run.Detail) > 0 {
 		if err := json.Unmarshal(r.Run.Detail, &a); err != nil {
 			return p, fmt.Errorf("%w: mark of run %s: %w", archive.ErrCorrupt, r.Run.Run, err)
 		}
-		p.process, p.resumed = a.Process, a.Resumed
+		p.process = a.Process
 	}
 	var ended Outcome
 	if !p.open {
 		if err := json.Unmarshal(r.Run.Detail, &ended); err != nil {
 			return p, fmt.Errorf("%w: report of run %s: %w", archive.ErrCorrupt, r.Run.Run, err)
 		}
-		p.resumed = ended.Resumed
+		p.process = ended.Process
 		if s := ledger.State(r.Run.State); s == ledger.StateDone || s == ledger.StatePartial && r.Run.Operation == string(tasks.OpDump) {
 			return p, fmt.Errorf("resume run %s: %w", r.Run.Run, ErrRunDone)
 		}
@@ -230,9 +282,9 @@ func (c *Coordinator) past(ctx context.Context, r ResumeRequest) (pastRun, error
 	return p, nil
 }
 
-// mayTakeOver refuses a run that somebody else may be carrying out. One that ended is nobody's.
+// mayTakeOver refuses a run that somebody else may be carrying out, and one whose places are another machine's.
 func (c *Coordinator) mayTakeOver(r ResumeRequest, past pastRun) error {
-	if !past.open || r.Force {
+	if r.Force {
 		return nil
 	}
 	self, err := c.self()
@@ -245,12 +297,18 @@ func (c *Coordinator) mayTakeOver(r ResumeRequest, past pastRun) error {
 	}
 	if p.Queue != self.Queue {
 		if p.Queue == "" {
-			return refuse("resume it where it ran, without --queue", "it ran in process %d on %s, not on a queue", p.PID, p.Hostname)
+			return refuse("resume it where it ran, without --queue; or --force", "it ran in %s, not on a queue", p)
 		}
-		return refuse("name its queue with --queue; --force if that is gone for good", "it ran on the queue at %s", p.Queue)
+		return refuse("name its queue with --queue; --force if that is gone for good", "it ran on %s", p)
 	}
-	if p.Queue != "" {
-		return nil // the ledger there does not know it any more, so its workers have let go
+	if !past.open {
+		if p.Queue == "" && (p.Hostname != self.Hostname || p.Machine != self.Machine) {
+			return &resumeError{
+				fmt.Errorf("resume run %s: %w: it ran on %s, and this is %s", past.plan.Run, ErrElsewhere, p.Hostname, self.Hostname),
+				"resume it there; --force if its places are the same here",
+			}
+		}
+		return nil
 	}
 	switch p.life(self) {
 	case lifeOver:
@@ -258,7 +316,10 @@ func (c *Coordinator) mayTakeOver(r ResumeRequest, past pastRun) error {
 	case lifeGoesOn:
 		return refuse("wait for that process, or end it first", "process %d on this machine carries it out", p.PID)
 	default:
-		return refuse("make sure that it is gone, then --force", "process %d on %s carried it out, and from here nobody can tell whether it lives", p.PID, p.Hostname)
+		if p.Queue != "" {
+			return nil // the ledger there does not know it any more, so its coordinator and its workers have let go
+		}
+		return refuse("make sure that it is gone, then --force", "%s carried it out, and from here nobody can tell whether it lives", p)
 	}
 }
 
@@ -273,8 +334,8 @@ func (e *resumeError) Unwrap() error { return e.error }
 // Hint returns what the user can do.
 func (e *resumeError) Hint() string { return e.hint }
 
-// follow sees a run to its end that the ledger still knows.
-func (c *Coordinator) follow(ctx context.Context, r ResumeRequest, state ledger.RunState) (Outcome, error) {
+// followResumed sees a run to its end that the ledger still knows. When ctx ends the watching ends, not the run.
+func (c *Coordinator) followResumed(ctx context.Context, r ResumeRequest) (Outcome, error) {
 	plan, err := c.cfg.Ledger.Plan(ctx, r.Run.Run)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("read plan of run %s: %w", r.Run.Run, err)
@@ -284,10 +345,11 @@ func (c *Coordinator) follow(ctx context.Context, r ResumeRequest, state ledger.
 			return Outcome{}, err
 		}
 	}
-	if !state.State.Terminal() {
-		return c.see(ctx, r.Archive, plan, r.Watch)
+	state, err := c.untilOver(ctx, plan.Run, watchOrNothing(r.Watch))
+	if err != nil && !errors.Is(err, ledger.ErrNoRun) {
+		return Outcome{}, err
 	}
-	return c.conclude(ctx, r.Archive, plan, state), nil
+	return c.ended(ctx, r.Archive, plan, state, err == nil)
 }
 
 // committed returns the manifest of the run's dump, nil where there is none.
@@ -302,14 +364,22 @@ func (c *Coordinator) committed(ctx context.Context, a *archive.Archive, plan ta
 	return &m, nil
 }
 
-// reportCommitted ends a run that died between its commit and its report.
-func (c *Coordinator) reportCommitted(ctx context.Context, a *archive.Archive, plan tasks.Plan, m *archive.Manifest, err error) (Outcome, error) {
+// reportCommitted ends a run that died between its commit and its report, or whose report says otherwise.
+func (c *Coordinator) reportCommitted(ctx context.Context, a *archive.Archive, past pastRun, m *archive.Manifest, err error) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
+	plan := past.plan
+	plan.Resumed = past.resumed
+	if !past.open {
+		plan.Resumed++
+		if err := c.claim(ctx, a, plan); err != nil {
+			return Outcome{}, err
+		}
+	}
 	o := Outcome{
 		Run: plan.Run, Operation: plan.Operation, Set: plan.Set, Dump: plan.Dump, State: ledger.StateDone, Missing: m.Missing,
-		Started: m.Started, Ended: m.Ended, Resumed: plan.Resumed + 1,
+		Started: m.Started, Ended: m.Ended, Resumed: plan.Resumed,
 	}
 	if m.Partial {
 		o.State = ledger.StatePartial
@@ -342,7 +412,7 @@ func (c *Coordinator) Abandon(ctx context.Context, r ResumeRequest) (Outcome, er
 	plan := past.plan
 	if plan.Operation == tasks.OpDump {
 		if done, err := c.committed(ctx, r.Archive, plan); done != nil || err != nil {
-			return c.reportCommitted(ctx, r.Archive, plan, done, err)
+			return c.reportCommitted(ctx, r.Archive, past, done, err)
 		}
 	}
 	o := Outcome{

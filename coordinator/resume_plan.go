@@ -10,54 +10,107 @@ import (
 	"salvor/tasks"
 )
 
-// skipSealed takes out of a dump's plan what is done: of a sealed node only its seal stays, which answers for it. Nodes
-// that are to be dumped again lose the manifests they have.
-func (c *Coordinator) skipSealed(ctx context.Context, a *archive.Archive, plan *tasks.Plan) error {
-	ref := archive.Ref{Set: plan.Set, Dump: plan.Dump}
+// rest takes out of a dump's plan what is done: of a sealed node only its seal stays, which answers for it. The nodes that are
+// to be dumped again are returned too: they lose the manifests they have. It changes nothing.
+func (c *Coordinator) rest(ctx context.Context, a *archive.Archive, plan tasks.Plan) (tasks.Plan, []string, error) {
 	sealed := make(map[string]bool)
 	for _, s := range plan.Steps {
 		if s.Kind != tasks.KindSeal {
 			continue
 		}
-		_, ok, err := a.Sealed(ctx, ref, s.Node)
+		_, ok, err := a.Sealed(ctx, archive.Ref{Set: plan.Set, Dump: plan.Dump}, s.Node)
 		if err != nil {
-			return fmt.Errorf("look for what is sealed: %w", err)
+			return plan, nil, fmt.Errorf("look for what is sealed: %w", err)
 		}
 		sealed[s.Node] = ok
 	}
-	if err := unsealGroups(plan, sealed); err != nil {
-		return err
+	stale, err := unseal(&plan, sealed)
+	if err != nil {
+		return plan, nil, err
 	}
+	var again []string
 	for node, ok := range sealed {
-		if ok {
-			continue
-		}
-		if err := a.Unseal(ctx, ref, node); err != nil {
-			return fmt.Errorf("open node %s again: %w", node, err)
+		if !ok {
+			again = append(again, node)
 		}
 	}
-	return withoutSealed(plan, sealed)
+	return plan, again, withoutSealed(&plan, sealed, stale)
 }
 
-// unsealGroups makes all members of a group that is frozen together be dumped again unless all are sealed: their views are
-// of one moment.
-func unsealGroups(plan *tasks.Plan, sealed map[string]bool) error {
+// unseal takes back seals that do not fit the rest: what comes after a node that is dumped again is dumped again too, or the
+// order of the set would not hold; and so are all members of a group that is frozen together unless all are sealed, for
+// their views are of one moment. stale are nodes of which nothing that is stored may be used, for the same reason.
+func unseal(plan *tasks.Plan, sealed map[string]bool) (stale map[string]bool, err error) {
+	groups, err := groupsOf(plan)
+	if err != nil {
+		return nil, err
+	}
+	stale = make(map[string]bool)
+	for changed := true; changed; {
+		changed = false
+		take := func(node string) {
+			if sealed[node] {
+				sealed[node], changed = false, true
+			}
+		}
+		for _, group := range groups {
+			if slices.ContainsFunc(group, func(n string) bool { return !sealed[n] }) {
+				for _, n := range group {
+					take(n)
+				}
+			}
+		}
+		for _, node := range behindUnsealed(plan, sealed) {
+			take(node)
+			stale[node] = true
+		}
+	}
+	return stale, nil
+}
+
+// groupsOf returns the nodes that each freeze step opens.
+func groupsOf(plan *tasks.Plan) ([][]string, error) {
+	var groups [][]string
 	for _, s := range plan.Steps {
 		if s.Kind != tasks.KindFreeze {
 			continue
 		}
 		nodes, err := frozenBy(s)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if !slices.ContainsFunc(nodes, func(n string) bool { return !sealed[n] }) {
-			continue
+		groups = append(groups, nodes)
+	}
+	return groups, nil
+}
+
+// behindUnsealed returns the nodes that are frozen only after one that is not sealed.
+func behindUnsealed(plan *tasks.Plan, sealed map[string]bool) []string {
+	steps := make(map[string]*tasks.Step, len(plan.Steps))
+	for i := range plan.Steps {
+		steps[plan.Steps[i].ID] = &plan.Steps[i]
+	}
+	known := make(map[string]bool, len(steps))
+	var behind func(s *tasks.Step) bool
+	behind = func(s *tasks.Step) bool {
+		if b, ok := known[s.ID]; ok {
+			return b
 		}
-		for _, n := range nodes {
-			sealed[n] = false
+		known[s.ID] = false // a plan has no cycles; one that was forged ends all the same
+		b := slices.ContainsFunc(s.Needs, func(id string) bool {
+			need, ok := steps[id]
+			return ok && (need.Kind == tasks.KindSeal && !sealed[need.Node] || behind(need))
+		})
+		known[s.ID] = b
+		return b
+	}
+	var nodes []string
+	for i := range plan.Steps {
+		if s := &plan.Steps[i]; s.Kind == tasks.KindPart && behind(s) {
+			nodes = append(nodes, s.Node)
 		}
 	}
-	return nil
+	return nodes
 }
 
 // frozenBy returns the nodes whose views a freeze step opens.
@@ -75,9 +128,29 @@ func frozenBy(s tasks.Step) ([]string, error) {
 	return nodes, nil
 }
 
+// freezeAnew tells a freeze step which of its nodes are to take nothing that is stored.
+func freezeAnew(s tasks.Step, stale map[string]bool) (tasks.Step, error) {
+	s.Tasks = slices.Clone(s.Tasks)
+	for i := range s.Tasks {
+		var spec tasks.FreezeSpec
+		if err := json.Unmarshal(s.Tasks[i].Spec, &spec); err != nil {
+			return s, fmt.Errorf("%w: decode freeze of node %s: %w", archive.ErrCorrupt, s.Node, err)
+		}
+		for j := range spec.Nodes {
+			spec.Nodes[j].Anew = stale[spec.Nodes[j].Node]
+		}
+		data, err := json.Marshal(spec)
+		if err != nil {
+			return s, fmt.Errorf("encode freeze of node %s: %w", s.Node, err)
+		}
+		s.Tasks[i].Spec = data
+	}
+	return s, nil
+}
+
 // withoutSealed removes the freeze and part steps of sealed nodes. Whatever came before those is done too, so what needed
 // them needs nothing in their place.
-func withoutSealed(plan *tasks.Plan, sealed map[string]bool) error {
+func withoutSealed(plan *tasks.Plan, sealed, stale map[string]bool) error {
 	spec, err := json.Marshal(tasks.SealSpec{Sealed: true})
 	if err != nil {
 		return fmt.Errorf("encode seal: %w", err)
@@ -89,6 +162,9 @@ func withoutSealed(plan *tasks.Plan, sealed map[string]bool) error {
 		if s.Kind == tasks.KindFreeze {
 			nodes, err := frozenBy(s)
 			if err != nil {
+				return err
+			}
+			if s, err = freezeAnew(s, stale); err != nil {
 				return err
 			}
 			done = len(nodes) > 0 && sealed[nodes[0]] // all members of a group are, or none

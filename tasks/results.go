@@ -15,6 +15,9 @@ type FreezeNode struct {
 	Node string `json:"node"`
 	// Step is the part step that the freeze task grows for this node.
 	Step string `json:"step"`
+	// Anew tells that a resumed run takes nothing that an earlier life stored of the node: what comes before it in the order is
+	// dumped again.
+	Anew bool `json:"anew,omitempty"`
 }
 
 // FreezeResult is what a freeze task answers, by node path.

@@ -23,7 +23,7 @@ func rootText(identities []string) string {
 // storedSegments returns the segments that earlier lives of the run stored of this tree, behind the place where the listing
 // goes on: ascending, and without overlap.
 func (c *cutter) storedSegments(ctx context.Context) ([]archive.StoredSegment, error) {
-	if c.run.plan.Resumed == 0 {
+	if c.run.plan.Resumed == 0 || c.node.Anew {
 		return nil, nil
 	}
 	all, err := c.run.archive.StoredSegments(ctx, c.run.ref, c.node.Node)

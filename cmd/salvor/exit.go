@@ -61,6 +61,7 @@ func errorExits() []struct {
 		{errUsage, exitUsage},
 		{coordinator.ErrResumable, exitResumable},
 		{coordinator.ErrRunAlive, exitUsage},
+		{coordinator.ErrElsewhere, exitUsage},
 		{coordinator.ErrRunDone, exitUsage},
 		{archive.ErrCorrupt, exitCorrupt},
 		{archive.ErrNotFound, exitMissing},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,8 +17,9 @@ import (
 )
 
 type resumeOptions struct {
-	into  []string
-	force bool
+	into     []string
+	asStored bool
+	force    bool
 }
 
 func (a *app) resumeCommand() *cobra.Command {
@@ -29,7 +31,9 @@ func (a *app) resumeCommand() *cobra.Command {
 			"are done are not dumped again, and trees go on where they were; databases are dumped anew. Of a restore, what the\n" +
 			"target holds already is not written again.\n\n" +
 			"RUN is a run's id or a unique beginning of it; without it, the one run that is open. A run that still goes on in\n" +
-			"its queue is only watched to its end. It ends as the dump or the restore would have." +
+			"its queue is only watched to its end. It ends as the dump or the restore would have.\n\n" +
+			"What is read and written stands in the archive. Where others than you can write to that, the places are shown first,\n" +
+			"unless the config says the same, and --as-stored goes on with them." +
 			exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitResumable, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
 		Example: "  salvor resume --archive /backups\n  salvor resume 0199a3 --config backupset.yaml",
 		Args:    cobra.MaximumNArgs(1),
@@ -37,6 +41,7 @@ func (a *app) resumeCommand() *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringArrayVar(&o.into, "into", nil, "a restore's target whose text held a secret or a program, again: [NODE=]PLACE")
+	f.BoolVar(&o.asStored, "as-stored", false, "read and write what the archive says, although others can write to the archive")
 	f.BoolVar(&o.force, "force", false, "go on although nobody can tell whether the process that ran it is gone: make sure that it is")
 	return c
 }
@@ -84,10 +89,20 @@ func (a *app) resume(ctx context.Context, o resumeOptions, args []string) (err e
 	if s.hasSet {
 		config = &s.set.Set
 	}
-	var plan tasks.Plan
-	var ch choice
+	var (
+		plan  tasks.Plan
+		ch    choice
+		begun bool
+	)
 	outcome, err := e.Resume(ctx, coordinator.ResumeRequest{
-		Archive: store, Location: s.archive, Run: run, Config: config, Force: o.force, Watch: progress.update,
+		Archive: store, Location: s.archive, Run: run, Config: config, Force: o.force,
+		Watch: func(p coordinator.Progress) {
+			if !begun {
+				begun = true
+				progress.begin(plan)
+			}
+			progress.update(p)
+		},
 		Started: func(p *tasks.Plan) (err error) {
 			if ch, err = a.secretsAgain(e, s, p, o.into); err != nil {
 				return err
@@ -96,8 +111,13 @@ func (a *app) resume(ctx context.Context, o resumeOptions, args []string) (err e
 				return err
 			}
 			plan = *p
-			progress.begin(plan)
 			return nil
+		},
+		Confirm: func(p tasks.Plan) error {
+			if o.asStored || store.Own() {
+				return nil
+			}
+			return a.confirmPlaces(&p, config)
 		},
 	})
 	progress.end()
@@ -117,6 +137,51 @@ func (a *app) resume(ctx context.Context, o resumeOptions, args []string) (err e
 		return a.reportRestore(outcome, ch)
 	}
 }
+
+// confirmPlaces refuses to go on with sources and targets that nothing but the archive names.
+func (a *app) confirmPlaces(plan *tasks.Plan, config *tasks.Node) error {
+	mine := make(map[string]*tasks.Node)
+	if config != nil {
+		maps.Insert(mine, config.Walk())
+	}
+	var places []string
+	for path, n := range plan.Root.Walk() {
+		own, known := mine[path]
+		known = known && own.Driver == n.Driver && own.Source == n.Source && string(own.Options) == string(n.Options)
+		target, restored := tasks.RestoreNode{}, false
+		if plan.Restore != nil {
+			target, restored = plan.Restore.Nodes[path]
+		}
+		switch {
+		case restored:
+			places = append(places, fmt.Sprintf("restore %s into %s:%s", path, a.schemeOf(target.Driver), target.Source))
+		case plan.Restore == nil && n.Driver != "" && !known:
+			places = append(places, fmt.Sprintf("dump %s from %s:%s", path, a.schemeOf(n.Driver), n.Source))
+		}
+	}
+	if len(places) == 0 {
+		return nil
+	}
+	var rules strings.Builder
+	if r := plan.Restore; r != nil {
+		for _, rule := range []struct {
+			set  bool
+			text string
+		}{{r.Overwrite, "replacing what differs"}, {r.Mirror, "removing what is extra"}, {r.InPlace, "in place"}} {
+			if rule.set {
+				rules.WriteString(", " + rule.text)
+			}
+		}
+	}
+	if len(places) > maxPlaces {
+		places = append(places[:maxPlaces], fmt.Sprintf("and %d more", len(places)-maxPlaces))
+	}
+	return usagef("if that is what you want: salvor resume "+plan.Run+" --as-stored", "run %s would %s%s; so says the archive alone, and others can write to that",
+		plan.Run, strings.Join(places, ", "), rules.String())
+}
+
+// maxPlaces bounds the places that an error lists.
+const maxPlaces = 20
 
 // interruptedRun finds the run that is named, or the only one that is open.
 func (a *app) interruptedRun(ctx context.Context, store *archive.Archive, s settings, args []string) (archive.Run, error) {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,10 +34,10 @@ func interrupt(t *testing.T, place string, process lifetime) archive.Run {
 		t.Fatal(err)
 	}
 	run := runs[len(runs)-1]
-	ref := archive.Ref{}
 	about := map[string]any{"operation": run.Operation, "set": run.Set, "dump": run.Dump, "process": process}
+	mark := map[string]any{"type": "open", "format": 1, "run": run.Run, "about": about}
 	if run.Operation == "dump" {
-		ref = archive.Ref{Set: run.Set, Dump: run.Dump}
+		mark["set"], mark["dump"] = run.Set, run.Dump
 		if err := os.Remove(filepath.Join(place, "dumps", run.Set, run.Dump, "manifest.json")); err != nil {
 			t.Fatal(err)
 		}
@@ -46,11 +48,14 @@ func interrupt(t *testing.T, place string, process lifetime) archive.Run {
 		}
 		about["plan"] = outcome["plan"]
 	}
-	mark, err := json.Marshal(about)
+	data, err := json.Marshal(mark)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Reopen(ctx, run.Run, ref, mark); err != nil {
+	data = append(data, '\n')
+	data = fmt.Appendf(data, "%x\n", sha256.Sum256(data))
+	name := filepath.Join(place, "runs", run.Run)
+	if err := errors.Join(os.WriteFile(name+".open", data, 0o600), os.Remove(name+".json")); err != nil {
 		t.Fatal(err)
 	}
 	return run
@@ -63,7 +68,20 @@ func dead(t *testing.T) lifetime {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return lifetime{"hostname": hostname, "pid": 1<<22 + 1, "boot": "an earlier one"}
+	read := func(name string) string {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return ""
+		}
+		return strings.TrimSpace(string(data))
+	}
+	space, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lifetime{
+		"hostname": hostname, "pid": 1<<22 + 1, "machine": read("/etc/machine-id"), "boot": read("/proc/sys/kernel/random/boot_id"), "space": space,
+	}
 }
 
 func TestResumeInterruptedDump(t *testing.T) {
@@ -278,4 +296,59 @@ func TestResumeOfAnotherHost(t *testing.T) {
 		t.Errorf("resume on another host: exit code %d\n%s", code, problems)
 	}
 	mustCall(t, "resume", "--config", config, "--host", "web-1")
+}
+
+// TestResumeShowsForeignPlaces: where others can write to the archive, what it says is read and written is for the user to confirm.
+func TestResumeShowsForeignPlaces(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	source := writeTree(t, map[string]string{"a": "1"})
+	place := filepath.Join(dir, "archive")
+	config := filepath.Join(dir, "set.yaml")
+	if err := os.WriteFile(config, []byte("archive: archive\nset: {name: files, driver: filesystem, source: "+source+"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dump := strings.TrimSpace(mustCall(t, "dump", "--config", config))
+	if err := os.Chmod(filepath.Join(place, "runs"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	run := interrupt(t, place, dead(t))
+	_, problems, code := call(t, "resume", "--archive", place)
+	want := "salvor: error: run " + run.Run + " would dump files from dir:" + source + "; so says the archive alone, and others can write to that\n" +
+		"salvor: hint: if that is what you want: salvor resume " + run.Run + " --as-stored\n"
+	if code != exitUsage || problems != want {
+		t.Errorf("resume: exit code %d\n%swant\n%s", code, problems, want)
+	}
+	if got := strings.TrimSpace(mustCall(t, "resume", "--config", config)); got != dump { // the config says the same
+		t.Errorf("resume answered %q, want %s", got, dump)
+	}
+	target := filepath.Join(dir, "new")
+	mustCall(t, "restore", "--archive", place, "--set", "files", "--overwrite", "--into", target)
+	if data, err := os.ReadFile(filepath.Join(target, "a")); err != nil || string(data) != "1" {
+		t.Errorf("restored: %q, %v", data, err)
+	}
+}
+
+// TestResumeHealsItsReport: the dump was committed, and the report says otherwise.
+func TestResumeHealsItsReport(t *testing.T) {
+	t.Parallel()
+	source := writeTree(t, map[string]string{"a": "1"})
+	place := filepath.Join(t.TempDir(), "archive")
+	dump := strings.TrimSpace(mustCall(t, "dump", "--archive", place, "dir:"+source))
+	manifest := filepath.Join(place, "dumps/default", dump, "manifest.json")
+	data, err := os.ReadFile(manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := interrupt(t, place, dead(t))
+	mustCall(t, "cancel", "--archive", place, run.Run)
+	if err := os.WriteFile(manifest, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.TrimSpace(mustCall(t, "resume", "--archive", place, run.Run)); got != dump {
+		t.Errorf("resume answered %q, want %s", got, dump)
+	}
+	if runs := mustCall(t, "runs", "--archive", place); !strings.Contains(runs, "done") || strings.Contains(runs, "cancelled") {
+		t.Errorf("runs after the resume:\n%s", runs)
+	}
 }

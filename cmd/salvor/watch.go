@@ -132,6 +132,9 @@ func (a *app) watchEnded(ctx context.Context, s settings, e *engine, name string
 		return err
 	}
 	if r.State == archive.StateOpen {
+		if p := coordinator.ProcessOf(r); p.PID != 0 && p.Queue != e.Self().Queue {
+			return usagef("salvor runs tells how it ended", "run %s is not on %s: it is in %s", r.Run, e.conn.Where(), p)
+		}
 		return errLost(r.Run, e)
 	}
 	o, err := runOutcome(r)

@@ -98,5 +98,6 @@ func TestConformance(t *testing.T) {
 		Once:          true,
 		Blind:         true,
 		Scratch:       t.TempDir(),
+		Record:        func(name string) bool { return strings.HasPrefix(name, recordPrefix) },
 	})
 }

@@ -17,9 +17,9 @@ import (
 	"salvor/drivers"
 )
 
-// record is what a restore remembers of the program that it runs: a directory in the scratch space, named after the run
-// and the node. Prepare makes it, loads fail without it, Finish removes it: an attempt that wakes up after its restore is
-// over does not run the program again.
+// record is what a restore remembers of the program that it runs: a directory in the scratch space, named after the run,
+// the node and the program. Prepare makes it, loads fail without it. It outlives the restore: neither an attempt that wakes up after its
+// restore is over nor a resume of the run, which failed with another node, runs the program again.
 //
 // # What is in it
 //
@@ -47,12 +47,23 @@ func (s *Source) record(run string) (record, error) {
 	if err := checkID(run); err != nil {
 		return record{}, fmt.Errorf("run %q: %w", run, err)
 	}
-	node := sha256.Sum256([]byte(s.node))
+	place := sha256.New()
+	for _, word := range append([]string{s.node}, s.restoreWords()...) {
+		place.Write(fmt.Appendf(nil, "%d:%s", len(word), word)) // a hash takes everything
+	}
 	dir, err := filepath.Abs(s.scratch)
 	if err != nil {
 		return record{}, fmt.Errorf("find scratch space: %w", err)
 	}
-	return record{filepath.Join(dir, fmt.Sprintf(recordPrefix+"%s-%x", run, node[:8]))}, nil
+	return record{filepath.Join(dir, fmt.Sprintf(recordPrefix+"%s-%x", run, place.Sum(nil)[:8]))}, nil
+}
+
+// restoreWords is the program that restores as it was named, nil where none is.
+func (s *Source) restoreWords() []string {
+	if s.options.Restore != nil {
+		return s.options.Restore
+	}
+	return s.named
 }
 
 // checkID refuses what could not be a part of a file's name.

@@ -74,7 +74,7 @@ func (s *Source) Prepare(ctx context.Context, target drivers.Target, _ []drivers
 	return nil
 }
 
-// Finish removes the record of the restore.
+// Finish removes the record of the restore, unless the program was run: then a later one's Prepare does, after a week.
 func (s *Source) Finish(ctx context.Context, target drivers.Target, _ []drivers.Part) error {
 	if err := s.finish(ctx, target); err != nil {
 		return fmt.Errorf("finish command: %w", err)
@@ -95,6 +95,10 @@ func (s *Source) finish(ctx context.Context, target drivers.Target) (err error) 
 		return classify(err)
 	}
 	defer func() { err = errors.Join(err, release()) }()
+	// A run that failed elsewhere is resumed under its own id, and must find that the program has done its part.
+	if loaded, err := r.has("loaded"); err != nil || loaded {
+		return classify(err)
+	}
 	return classify(r.remove())
 }
 

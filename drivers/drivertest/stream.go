@@ -51,6 +51,8 @@ type StreamHarness struct {
 	Blind bool
 	// Missing returns a location that no restore could create either; nil where Absent is one to freeze.
 	Missing func(t *testing.T) string
+	// Record tells which entries of the scratch space outlive a restore, and are removed in time; nil for none.
+	Record func(name string) bool
 	// Scratch is a directory below which the places that one test opens share their scratch space, for drivers that keep
 	// there what a restore has to remember. "" gives each place its own.
 	Scratch string
@@ -119,6 +121,7 @@ func (h StreamHarness) open(t *testing.T, source string) drivers.Stream {
 			}
 		}
 		left, err := os.ReadDir(scratch)
+		left = slices.DeleteFunc(left, func(e os.DirEntry) bool { return h.Record != nil && h.Record(e.Name()) })
 		if err != nil || len(left) > 0 {
 			t.Errorf("scratch directory holds %v after Close (%v)", left, err)
 		}

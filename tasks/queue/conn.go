@@ -150,7 +150,7 @@ func dial(rawURL string) (redis.UniversalClient, string, error) {
 			return nil, "", bad("")
 		}
 		settle(&o.MaintNotificationsConfig, &o.PoolSize)
-		return redis.NewClient(o), o.Addr, nil
+		return redis.NewClient(o), place(o.Addr, o.DB), nil
 	case "redis-socket":
 		u.Scheme = "unix"
 		return dial(u.String())
@@ -159,10 +159,18 @@ func dial(rawURL string) (redis.UniversalClient, string, error) {
 		if err != nil {
 			return nil, "", bad(err.Error())
 		}
-		return redis.NewFailoverClient(o), "sentinels " + strings.Join(o.SentinelAddrs, ", "), nil
+		return redis.NewFailoverClient(o), place("sentinels "+strings.Join(o.SentinelAddrs, ", ")+" master "+o.MasterName, o.DB), nil
 	default:
 		return nil, "", bad("it does not begin with redis://, rediss://, unix:// or redis-sentinel://")
 	}
+}
+
+// place says where a database of a server is.
+func place(address string, db int) string {
+	if db == 0 {
+		return address
+	}
+	return address + " database " + strconv.Itoa(db)
 }
 
 // sentinel reads redis-sentinel://[user:password@]host:port,host:port/db?master=NAME&sentinel_password=TEXT. The user and
