@@ -41,6 +41,19 @@ func (a *Archive) NewContentReader(whole bool) *ContentReader {
 // [ErrCorrupt], with the object's name, where the content is damaged or missing, and [ErrInvalid] for a hole: the
 // caller knows what a hole reads as.
 func (r *ContentReader) Chunk(ctx context.Context, c *Chunk) ([]byte, error) {
+	return r.chunk(ctx, c, nil)
+}
+
+// ChunkAt is Chunk for a caller that uses several contents at once: this one lies in the reader's own ChunkSize bytes from an
+// offset on, and stays there until a chunk is asked for that would lie over it, Chunk is called, or the reader is closed.
+func (r *ContentReader) ChunkAt(ctx context.Context, c *Chunk, offset int) ([]byte, error) {
+	if offset < 0 || offset > ChunkSize {
+		return nil, invalid("a chunk at %d", offset)
+	}
+	return r.chunk(ctx, c, &offset)
+}
+
+func (r *ContentReader) chunk(ctx context.Context, c *Chunk, at *int) ([]byte, error) {
 	if problem := c.check(); problem != "" {
 		return nil, invalid("%s", problem)
 	}
@@ -50,19 +63,28 @@ func (r *ContentReader) Chunk(ctx context.Context, c *Chunk) ([]byte, error) {
 	if err := r.sit(ctx); err != nil {
 		return nil, err
 	}
+	room := r.decoded
+	if at != nil {
+		if room = r.decoded[*at:]; c.Size > int64(len(room)) {
+			return nil, invalid("a chunk of %d bytes at %d", c.Size, *at)
+		}
+	}
 	stored, err := r.fetch(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	data := stored
 	if c.Zstd {
-		if data, err = r.zstd.DecodeAll(stored, r.decoded[:0:c.Size]); err != nil {
+		if data, err = r.zstd.DecodeAll(stored, room[:0:c.Size]); err != nil {
 			return nil, corrupt(c.key(), "chunk %s: %v", c.SHA256, err)
 		}
 	}
 	sum := sha256.Sum256(data)
 	if int64(len(data)) != c.Size || hex.EncodeToString(sum[:]) != c.SHA256 {
 		return nil, corrupt(c.key(), "content does not fit its hash %s", c.SHA256)
+	}
+	if at != nil && !c.Zstd {
+		data = room[:copy(room[:c.Size:c.Size], data)]
 	}
 	return data, nil
 }

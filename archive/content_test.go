@@ -326,3 +326,76 @@ func TestPresence(t *testing.T) {
 		has(true, "all again")
 	})
 }
+
+// TestChunkAt: contents that lie beside each other in the reader's bytes stay as they are.
+func TestChunkAt(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, a *Archive) {
+		w := a.NewContentWriter(t.Context())
+		defer w.Close()
+		ahead, err := w.Ahead(t.Context())
+		if err != nil || len(ahead) != ChunkSize {
+			t.Fatalf("%d bytes to read ahead, %v", len(ahead), err)
+		}
+		data := [][]byte{text(1, 5000), noise(2, 7000), text(3, SmallSize+1), noise(4, 1)}
+		var chunks []*Chunk
+		for i, d := range data {
+			at := ahead[i*SmallSize*2:][:copy(ahead[i*SmallSize*2:], d)] // beside the buffer of the others
+			var c *Chunk
+			if len(d) <= SmallSize {
+				c, err = w.AddSmall(t.Context(), at)
+			} else {
+				buf := must(w.Buffer(t.Context()))(t)
+				c, err = w.AddLarge(t.Context(), buf[:copy(buf, at)])
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			chunks = append(chunks, c)
+		}
+		if err := w.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		for _, whole := range []bool{true, false} {
+			r := a.NewContentReader(whole)
+			defer r.Close()
+			got := make([][]byte, len(data))
+			for i, c := range chunks {
+				if got[i], err = r.ChunkAt(t.Context(), c, 2*SmallSize*i); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range data {
+				if !bytes.Equal(got[i], data[i]) {
+					t.Errorf("chunk %d is not what was stored (whole packs: %v)", i, whole)
+				}
+			}
+			for _, offset := range []int{-1, ChunkSize - 1, ChunkSize + 1} {
+				_, err := r.ChunkAt(t.Context(), chunks[0], offset)
+				wantError(t, err, ErrInvalid)
+			}
+			r.Close()
+		}
+		// All the memory is there again.
+		if !a.memory.budget.TryAcquire(a.memory.total) {
+			t.Error("memory was not given back")
+		} else {
+			a.memory.budget.Release(a.memory.total)
+		}
+	})
+}
+
+// TestAheadAfterUse: memory to read ahead is part of what a writer takes at once, or it could wait for its own.
+func TestAheadAfterUse(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, a *Archive) {
+		w := a.NewContentWriter(t.Context())
+		defer w.Close()
+		if _, err := w.AddSmall(t.Context(), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		_, err := w.Ahead(t.Context())
+		wantError(t, err, ErrInvalid)
+	})
+}

@@ -30,6 +30,9 @@ type ContentWriter struct {
 	small   *zstd.Encoder
 	scratch []byte
 	held    []byte // the buffer that the caller has
+	ahead   []byte // see Ahead
+
+	seat int64 // blocks
 
 	mu       sync.Mutex
 	large    map[[sha256.Size]byte]*largeChunk
@@ -45,6 +48,8 @@ type ContentWriter struct {
 const (
 	// writerSeat is what a writer needs to make progress: the pack that it fills, and the caller's buffer.
 	writerSeat = 2
+	// aheadSeat is that of a writer whose caller reads ahead.
+	aheadSeat = writerSeat + 1
 	// writerExtra is how many more blocks it may have, if they are there: so many writes are in flight.
 	writerExtra = 4
 	// maxKnown bounds the memory of what was stored already.
@@ -56,10 +61,28 @@ func (a *Archive) NewContentWriter(ctx context.Context) *ContentWriter {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &ContentWriter{
 		archive: a, cancel: cancel, known: map[[sha256.Size]byte]*Chunk{}, large: map[[sha256.Size]byte]*largeChunk{},
-		wake: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), seat: writerSeat,
 	}
 	w.spawn = func(task func(context.Context)) { w.tasks.Go(func() { task(ctx) }) }
 	return w
+}
+
+// Ahead returns ChunkSize bytes for contents that are read before it is their turn to be stored. They are the caller's until
+// Close, beside what Buffer returns. Ahead is called before anything else, and waits while the memory budget is used up.
+func (w *ContentWriter) Ahead(ctx context.Context) ([]byte, error) {
+	if w.ahead != nil {
+		return w.ahead, nil
+	}
+	if w.seated {
+		return nil, invalid("memory to read ahead is asked for after the writer was used")
+	}
+	w.seat = aheadSeat
+	buf, err := w.block(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w.ahead = buf
+	return buf, nil
 }
 
 // Buffer returns a buffer of ChunkSize bytes to read content into. It waits while the memory budget is used up. The caller
@@ -289,6 +312,10 @@ func (w *ContentWriter) Close() {
 		w.giveBack(w.pack.data[:0])
 		w.pack.data = nil
 	}
+	if w.ahead != nil {
+		w.giveBack(w.ahead)
+		w.ahead = nil
+	}
 	if w.small != nil {
 		w.archive.memory.putEncoder(w.small)
 		w.small = nil
@@ -296,7 +323,7 @@ func (w *ContentWriter) Close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.seated {
-		w.archive.memory.release(writerSeat)
+		w.archive.memory.release(w.seat)
 	}
 	w.seated, w.free = false, 0
 	if w.err == nil {
@@ -347,7 +374,7 @@ func (w *ContentWriter) wait(ctx context.Context) error {
 }
 
 // block returns a buffer: one of the seat, or one beyond it if there is one to be had, or the next that is given back. The
-// last always happens, because at most the pack and the caller's buffer are not in flight when it is called.
+// last always happens, because at most the pack, the caller's buffer and what is read ahead are not in flight when it is called.
 func (w *ContentWriter) block(ctx context.Context) ([]byte, error) {
 	for {
 		if err := w.failed(); err != nil {
@@ -366,10 +393,10 @@ func (w *ContentWriter) block(ctx context.Context) ([]byte, error) {
 
 func (w *ContentWriter) takeBlock(ctx context.Context) (bool, error) {
 	if !w.seated {
-		if err := w.archive.memory.acquire(ctx, writerSeat); err != nil {
+		if err := w.archive.memory.acquire(ctx, w.seat); err != nil {
 			return false, err
 		}
-		w.seated, w.free = true, writerSeat
+		w.seated, w.free = true, int(w.seat)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
