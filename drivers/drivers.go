@@ -82,6 +82,9 @@ type Spec struct {
 	Secrets []secret.Text
 	// Scratch is a directory for temporary files; "" means the system's.
 	Scratch string
+	// Limit is how many connections or requests the opened source may have at the same time; 0 means the driver's own number.
+	// Who opens a source several times sees to it that the sum is right.
+	Limit int
 }
 
 // Source is an opened source or target: a [Stream] or a [Tree], by the shape of its [Kind].

@@ -31,11 +31,18 @@ type Tree interface {
 
 // Bucket is a tree of objects. Its paths are keys: "a//b", "a/" and "../a" are names like others, and nothing lies below
 // anything: removing "a" leaves "a/b".
+//
+// What is read of an object before an error is the beginning of one state of it: only [ErrChanged] of [Content].Close tells of a
+// mixture.
 type Bucket interface {
 	Tree
 
 	// List is Walk for the paths, types and sizes alone: what else there is to know may take a request for each object.
 	List(ctx context.Context, r Range, yield func(Entry) error) error
+
+	// AtOnce is how many objects are best read, or put, at the same time, at least 1: each waits for a server most of its
+	// time. It is not above [Spec.Limit].
+	AtOnce() int
 }
 
 // TreeTarget is the writing side of a tree. It never writes outside its root, whatever the paths of entries, the

@@ -71,7 +71,9 @@ func Open(ctx context.Context, spec drivers.Spec) (drivers.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newTree(place, store, o.exclude), nil
+	t := newTree(place, store, o.exclude)
+	t.keep(spec.Limit)
+	return t, nil
 }
 
 // Tree is a bucket, or what has a prefix in one. It is safe for concurrent use.
@@ -80,13 +82,14 @@ type Tree struct {
 	store   store
 	exclude exclude.List
 	target  *Target
+	atOnce  int
 	close   func() error
 }
 
 var _ drivers.Bucket = (*Tree)(nil)
 
 func newTree(place location, s store, leftOut exclude.List) *Tree {
-	t := &Tree{place: place, store: s, exclude: leftOut, close: sync.OnceValue(s.close)}
+	t := &Tree{place: place, store: s, exclude: leftOut, close: sync.OnceValue(s.close), atOnce: requestsAtOnce}
 	t.target = &Target{tree: t, warnings: make(map[string]int64)}
 	return t
 }
@@ -95,6 +98,9 @@ func newTree(place location, s store, leftOut exclude.List) *Tree {
 func (t *Tree) Identities(_ context.Context) ([]string, error) {
 	return []string{"bucket:" + t.place.provider + ":" + t.store.endpoint() + "/" + t.place.bucket + "/" + t.place.prefix}, nil
 }
+
+// AtOnce implements [drivers.Bucket].
+func (t *Tree) AtOnce() int { return t.atOnce }
 
 // Target returns the writing side; always the same.
 func (t *Tree) Target() drivers.TreeTarget { return t.target }

@@ -25,7 +25,7 @@ func (c *conns) watch(client aws.HTTPClient) aws.HTTPClient {
 		return client
 	}
 	return buildable.WithTransportOptions(func(tr *http.Transport) {
-		tr.MaxIdleConnsPerHost = lookAtOnce
+		tr.MaxIdleConnsPerHost = 2 * requestsAtOnce // some read, some look
 		dial := tr.DialContext
 		tr.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := dial(ctx, network, address)

@@ -12,12 +12,9 @@ import (
 	"salvor/drivers"
 )
 
-// Where a listing leaves out attributes, each object is looked at: batchSize at a time, so that what is read soon after is
-// not old, lookAtOnce of them together.
-const (
-	batchSize  = 128
-	lookAtOnce = 16
-)
+// batchSize is how many objects are looked at before they are yielded, where a listing leaves out attributes: few, so that what
+// is read soon after is not old.
+const batchSize = 128
 
 // Walk implements [drivers.Tree]. An object that vanishes between listing and looking is passed over. The root is no entry.
 func (t *Tree) Walk(ctx context.Context, r drivers.Range, yield func(drivers.Entry) error) error {
@@ -126,7 +123,7 @@ func (w *walker) batch(ctx context.Context, objects []object) error {
 	entries := make([]drivers.Entry, len(objects))
 	there := make([]bool, len(objects))
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(lookAtOnce)
+	group.SetLimit(w.tree.atOnce)
 	for i, o := range objects {
 		if (o.complete || w.listed) && checkKey(o.key) == nil {
 			entries[i], there[i] = w.tree.entry(o), true
