@@ -94,11 +94,18 @@ var errPanic = errors.New("a fault of the program")
 func (a *attempt) guarded(ctx context.Context) (result any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			a.cfg.Log.DebugContext(ctx, "a task panicked", "task", a.claim.Task.ID, "panic", p, "stack", string(debug.Stack()))
+			a.logPanic(ctx)(p, debug.Stack())
 			err = fmt.Errorf("task %s: %w: %v", a.claim.Task.ID, errPanic, p)
 		}
 	}()
 	return a.dispatch(ctx)
+}
+
+// logPanic notes where the program's fault is.
+func (a *attempt) logPanic(ctx context.Context) func(panicked any, stack []byte) {
+	return func(panicked any, stack []byte) {
+		a.cfg.Log.DebugContext(ctx, "a task panicked", "task", a.claim.Task.ID, "panic", panicked, "stack", string(stack))
+	}
 }
 
 func (a *attempt) dispatch(ctx context.Context) (any, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"salvor/archive"
 	"salvor/drivers"
 )
 
@@ -33,7 +34,9 @@ func (a *attempt) checkTree(ctx context.Context, t *target) error {
 func (a *attempt) compareTree(ctx context.Context, t *target, tree drivers.Tree, contents bool) error {
 	stored := newEntryCursor(ctx, a.run.archive, t)
 	defer stored.close()
-	return tree.Walk(ctx, drivers.Range{}, func(have drivers.Entry) error {
+	hands := newCrew(ctx, atOnce(tree), archive.ChunkSize, a.logPanic(ctx))
+	defer hands.close()
+	err := tree.Walk(ctx, drivers.Range{}, func(have drivers.Entry) error {
 		if have.Path == "" || !t.only.takes(have.Path) {
 			return nil // the root itself is no content
 		}
@@ -57,17 +60,24 @@ func (a *attempt) compareTree(ctx context.Context, t *target, tree drivers.Tree,
 		if err != nil {
 			return err
 		}
-		same := tree.Target().Same(e, have)
-		if same && contents && have.Type == drivers.TypeFile {
-			if same, err = sameContent(ctx, tree, have, want); err != nil {
-				return err
-			}
-		}
-		if !same {
+		if !tree.Target().Same(e, have) {
 			return occupied(have.Path, "differs from the dump")
 		}
-		return nil
+		if !contents || have.Type != drivers.TypeFile {
+			return nil
+		}
+		return hands.start(0, func(ctx context.Context, _ *span) error {
+			same, err := sameContent(ctx, tree, have, want)
+			if err == nil && !same {
+				err = occupied(have.Path, "differs from the dump")
+			}
+			return err
+		})
 	})
+	if err == nil {
+		err = hands.wait()
+	}
+	return err
 }
 
 // emptyDir refuses a directory with something in it: --overwrite keeps what is extra, so nothing else can take its place.

@@ -76,6 +76,17 @@ func TestDumpAndRestore(t *testing.T) {
 
 func TestEntriesThatCannotBeRead(t *testing.T) {
 	t.Parallel()
+	for _, driver := range []string{"files", "objects"} {
+		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
+			entriesThatCannotBeRead(t, driver)
+		})
+	}
+}
+
+func entriesThatCannotBeRead(t *testing.T, driver string) {
+	t.Helper()
+	node := tasks.Node{Name: "tree", Driver: driver, Source: "tree"}
 	b := newBench(t)
 	b.worker(t, "w1")
 	tree := b.site.place("tree")
@@ -100,7 +111,7 @@ func TestEntriesThatCannotBeRead(t *testing.T) {
 		},
 		"secret": func(*place, int) error { return fmt.Errorf("open: %w", drivers.ErrAccess) },
 	}
-	dump := b.dumpPlan(t, tasks.OnErrorStop, "", files())
+	dump := b.dumpPlan(t, tasks.OnErrorStop, "", node)
 	if s := b.run(t, dump); s.State != ledger.StateDone {
 		t.Fatalf("dump ended %+v", s)
 	}
@@ -119,7 +130,7 @@ func TestEntriesThatCannotBeRead(t *testing.T) {
 		t.Errorf("unreadable entry: %+v", e)
 	}
 
-	restore := b.restorePlan(t, dump, tasks.Restore{Nodes: map[string]tasks.RestoreNode{"set/tree": {Driver: "files", Source: "new"}}})
+	restore := b.restorePlan(t, dump, tasks.Restore{Nodes: map[string]tasks.RestoreNode{"set/tree": {Driver: driver, Source: "new"}}})
 	if s := b.run(t, restore); s.State != ledger.StateDone {
 		t.Fatalf("restore ended %+v", s)
 	}

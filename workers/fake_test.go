@@ -34,6 +34,10 @@ type place struct {
 	// onIdentify is called for each question for identities, with the lock held.
 	onIdentify func(p *place, n int)
 	identified int
+	// opening and putting are those of a bucket, see crowd.
+	opening, putting *crowd
+	// onPut is called for each entry that is put.
+	onPut func(path string) error
 }
 
 type file struct {
@@ -83,6 +87,18 @@ func (s *site) registry() *drivers.Registry {
 		Open: func(_ context.Context, spec drivers.Spec) (drivers.Source, error) {
 			name := spec.Source.Reveal()
 			return &fakeTree{fakeSource{s.place(name), name}}, nil
+		},
+	})
+	r.Register(drivers.Kind{
+		Name: "objects", Scheme: "objects", Shape: drivers.ShapeTree,
+		Open: func(_ context.Context, spec drivers.Spec) (drivers.Source, error) {
+			name := spec.Source.Reveal()
+			p := s.place(name)
+			atOnce := 8
+			if spec.Limit > 0 {
+				atOnce = min(atOnce, spec.Limit)
+			}
+			return &fakeBucket{fakeTree{fakeSource{p, name}}, p.opening, p.putting, atOnce}, nil
 		},
 	})
 	return r
@@ -239,6 +255,9 @@ func (f *fakeTree) Open(_ context.Context, e drivers.Entry) (drivers.Content, er
 		if err := hook(f.place, f.tries[e.Path]); err != nil && !errors.Is(err, drivers.ErrChanged) {
 			return nil, err
 		} else if err != nil {
+			if errors.Is(err, errCut) {
+				return &fakeContent{data: []byte("torn"), readErr: err}, nil
+			}
 			return &fakeContent{data: []byte("torn"), closeErr: err}, nil
 		}
 	}
@@ -249,9 +268,13 @@ func (f *fakeTree) Open(_ context.Context, e drivers.Entry) (drivers.Content, er
 	return &fakeContent{data: []byte(have.data)}, nil
 }
 
+// errCut is a change that is noticed in the middle of a content; others are noticed at its end.
+var errCut = fmt.Errorf("cut: %w", drivers.ErrChanged)
+
 type fakeContent struct {
 	data     []byte
 	r        *bytes.Reader
+	readErr  error // after the data
 	closeErr error
 }
 
@@ -260,10 +283,21 @@ func (c *fakeContent) Next() (drivers.Extent, error) {
 		return drivers.Extent{}, io.EOF
 	}
 	c.r = bytes.NewReader(c.data)
-	return drivers.Extent{Length: int64(len(c.data))}, nil
+	length := int64(len(c.data))
+	if c.readErr != nil {
+		length++ // more was to come
+	}
+	return drivers.Extent{Length: length}, nil
 }
-func (c *fakeContent) Read(p []byte) (int, error) { return c.r.Read(p) }
-func (c *fakeContent) Close() error               { return c.closeErr }
+
+func (c *fakeContent) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if errors.Is(err, io.EOF) && c.readErr != nil {
+		err = c.readErr
+	}
+	return n, err
+}
+func (c *fakeContent) Close() error { return c.closeErr }
 
 func (f *fakeTree) Check(context.Context, drivers.Target) error { return nil }
 
@@ -298,6 +332,11 @@ func (f *fakeTree) Put(_ context.Context, target drivers.Target, _ drivers.Attem
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.onPut != nil {
+		if err := f.onPut(e.Path); err != nil {
+			return err
+		}
+	}
 	if strings.HasPrefix(e.Path, "long/") {
 		return fmt.Errorf("put %s: %w", e.Path, drivers.ErrInvalid)
 	}

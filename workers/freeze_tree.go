@@ -47,7 +47,7 @@ func (a *attempt) listTree(ctx context.Context, n tasks.FreezeNode) (_ any, err 
 		return nil, fmt.Errorf("identify node %s: %w", n.Node, err)
 	}
 	c := cutter{attempt: a, node: n, host: node.Host, next: treeCheckpoint{Identities: frozen.Identities}, growth: ledger.Growth{
-		Step: n.Step, Window: ledger.Window{ID: "tree:" + a.claim.Run + ":" + n.Node, Limit: node.Limit},
+		Step: n.Step, Window: ledger.Window{ID: "tree:" + a.claim.Run + ":" + n.Node, Limit: windowOf(node.Limit, tree)},
 	}}
 	if len(a.claim.Checkpoint) > 0 {
 		if err := json.Unmarshal(a.claim.Checkpoint, &c.next); err != nil {
@@ -125,7 +125,7 @@ func (c *cutter) list(ctx context.Context, tree drivers.Tree) error {
 			gap.To = stored[0].From
 		}
 		if len(stored) == 0 || gap.To > gap.From {
-			if err := tree.Walk(ctx, gap, func(e drivers.Entry) error { return c.add(ctx, e) }); err != nil {
+			if err := list(ctx, tree, gap, func(e drivers.Entry) error { return c.add(ctx, e) }); err != nil {
 				return fmt.Errorf("list node %s: %w", c.node.Node, err)
 			}
 			if gap.To == "" {

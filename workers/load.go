@@ -16,7 +16,11 @@ import (
 func (a *attempt) growLoads(ctx context.Context, t *target, fresh bool) error {
 	path := a.claim.Task.Node
 	node := a.run.nodes[path]
-	g := ledger.Growth{Step: a.stepOf(tasks.KindLoad, path), Window: ledger.Window{ID: "load:" + a.claim.Run + ":" + path, Limit: node.Limit}}
+	window := ledger.Window{ID: "load:" + a.claim.Run + ":" + path, Limit: node.Limit}
+	if tree, ok := t.source.(drivers.Tree); ok {
+		window.Limit = windowOf(node.Limit, tree)
+	}
+	g := ledger.Growth{Step: a.stepOf(tasks.KindLoad, path), Window: window}
 	route := a.claim.Task.Route
 	add := func(index int, weight int64) error {
 		spec, err := json.Marshal(tasks.LoadSpec{Index: index, Fresh: fresh})

@@ -42,8 +42,7 @@ func (a *attempt) dumpRange(ctx context.Context, spec tasks.PartSpec) (_ any, er
 	content := a.run.archive.NewContentWriter(ctx)
 	defer content.Close()
 	d := rangeDump{attempt: a, tree: tree, base: base, content: content, index: spec.Index, span: span, root: rootText(spec.Identities)}
-	err = tree.Walk(ctx, span, func(e drivers.Entry) error { return d.add(ctx, e) })
-	if err != nil {
+	if err := d.readRange(ctx, span); err != nil {
 		return nil, fmt.Errorf("dump node %s: %w", path, err)
 	}
 	if err := sameRoot(ctx, tree, path, spec.Identities); err != nil {
@@ -71,6 +70,22 @@ type rangeDump struct {
 	reused   int64
 	vanished int64
 	segments []json.RawMessage
+	ahead    *readAhead // nil where nothing is read ahead
+	turns    []turn     // entries that were walked and not stored yet
+}
+
+// readRange stores what a walk finds, in the walk's order.
+func (d *rangeDump) readRange(ctx context.Context, span drivers.Range) error {
+	defer func() {
+		if d.ahead != nil {
+			d.ahead.close()
+		}
+	}()
+	err := d.tree.Walk(ctx, span, func(e drivers.Entry) error { return d.add(ctx, e) })
+	for err == nil && len(d.turns) > 0 {
+		err = d.storeNext(ctx)
+	}
+	return err
 }
 
 // cut stores what was collected as the segment up to a path.
@@ -96,8 +111,60 @@ func (d *rangeDump) cut(ctx context.Context, to string) error {
 	return nil
 }
 
-// add stores one entry. An entry that cannot be read is stored with the reason; what fails the task is the archive alone.
-func (d *rangeDump) add(ctx context.Context, e drivers.Entry) error {
+// add takes an entry that was walked. Its content is read ahead if that pays.
+func (d *rangeDump) add(ctx context.Context, e drivers.Entry) (err error) {
+	t := turn{entry: e}
+	file := e.Err == nil && e.Type == drivers.TypeFile
+	if file {
+		if t.known, t.same, err = d.base.unchanged(ctx, e); err != nil {
+			return err
+		}
+	}
+	most := atOnce(d.tree)
+	if most <= 1 {
+		return d.store(ctx, t)
+	}
+	if file && !t.same && d.ahead == nil { // where nothing is to be read, no memory is taken
+		buf, err := d.content.Ahead(ctx)
+		if err != nil {
+			return fmt.Errorf("read ahead: %w", err)
+		}
+		d.ahead = newReadAhead(ctx, d.tree, most, buf, d.attempt.logPanic(ctx))
+	}
+	for len(d.turns) >= aheadEntries {
+		if err := d.storeNext(ctx); err != nil {
+			return err
+		}
+	}
+	if file && !t.same && e.Size <= aheadSize {
+		for {
+			var ok bool
+			if t.early, ok = d.ahead.start(e); ok {
+				break
+			}
+			if err := d.storeNext(ctx); err != nil { // which gives room
+				return err
+			}
+		}
+	}
+	d.turns = append(d.turns, t)
+	return nil
+}
+
+// storeNext stores the entry whose turn it is.
+func (d *rangeDump) storeNext(ctx context.Context) error {
+	t := d.turns[0]
+	d.turns = d.turns[1:]
+	err := d.store(ctx, t)
+	if t.early != nil {
+		d.ahead.drop(t.early)
+	}
+	return err
+}
+
+// store stores one entry. An entry that cannot be read is stored with the reason; what fails the task is the archive alone.
+func (d *rangeDump) store(ctx context.Context, t turn) error {
+	e := t.entry
 	if len(d.entries) >= segmentEntries || d.meta > segmentMeta {
 		if err := d.cut(ctx, e.Path); err != nil {
 			return err
@@ -105,7 +172,7 @@ func (d *rangeDump) add(ctx context.Context, e drivers.Entry) error {
 	}
 	d.attempt.entries.Add(1)
 	if e.Err == nil && e.Type == drivers.TypeFile {
-		return d.addFile(ctx, e)
+		return d.addFile(ctx, t)
 	}
 	return d.append(e, content{})
 }
@@ -115,6 +182,7 @@ type content struct {
 	chunks []*archive.Chunk
 	size   int64
 	read   bool // false: nothing of it was read
+	mixed  bool // its end said that it changed meanwhile
 }
 
 // append lists an entry. Metadata is what tells a restore that there is something to make.
@@ -141,22 +209,20 @@ func (d *rangeDump) append(e drivers.Entry, c content) error {
 // readTries is how often an entry that changes while it is read is read before it is stored as it was and reported.
 const readTries = 3
 
-func (d *rangeDump) addFile(ctx context.Context, e drivers.Entry) error {
-	known, ok, err := d.base.unchanged(ctx, e)
-	if err != nil {
-		return err
-	}
-	if ok {
+func (d *rangeDump) addFile(ctx context.Context, t turn) error {
+	e := t.entry
+	if t.same {
 		d.reused += e.Size
 		d.attempt.bytes.Add(e.Size)
-		return d.append(e, content{chunks: known, size: e.Size, read: true})
+		return d.append(e, content{chunks: t.known, size: e.Size, read: true})
 	}
 	for try := 1; ; try++ {
-		c, err := d.read(ctx, e)
+		c, err := d.read(ctx, e, t.early)
+		t.early = nil // the next try reads again
 		switch {
 		case err == nil:
 			return d.append(e, c)
-		case errors.Is(err, errArchive), ctx.Err() != nil:
+		case errors.Is(err, errArchive), errors.Is(err, errPanic), ctx.Err() != nil:
 			return err
 		case errors.Is(err, drivers.ErrNotFound):
 			d.vanished++
@@ -188,7 +254,7 @@ func (d *rangeDump) addFile(ctx context.Context, e drivers.Entry) error {
 func (d *rangeDump) takeAsItIs(ctx context.Context, e drivers.Entry) error {
 	open := e
 	open.Size = drivers.AnySize
-	c, err := d.read(ctx, open)
+	c, err := d.read(ctx, open, nil)
 	switch {
 	case errors.Is(err, errArchive), ctx.Err() != nil:
 		return err
@@ -196,10 +262,23 @@ func (d *rangeDump) takeAsItIs(ctx context.Context, e drivers.Entry) error {
 		d.vanished++
 		return nil
 	case err == nil, errors.Is(err, drivers.ErrChanged) && c.read:
-		e.Err = fmt.Errorf("read %q: %w (%d tries); what was read last is stored and may mix two states", e.Path, drivers.ErrChanged, readTries)
+		e.Err = fmt.Errorf("read %q: %w (%d tries); %s", e.Path, drivers.ErrChanged, readTries, d.stateOf(c, err))
 		e.Size = c.size
 	default:
 		e.Err, c = err, content{}
 	}
 	return d.append(e, c)
+}
+
+// stateOf says what is stored of a file that never holds still.
+func (d *rangeDump) stateOf(c content, err error) string {
+	_, objects := d.tree.(drivers.Bucket)
+	switch {
+	case err == nil:
+		return "what was read last is stored, and is one state of it"
+	case objects && !c.mixed:
+		return "what was read last is stored: the beginning of one state of it"
+	default:
+		return "what was read last is stored and may mix two states"
+	}
 }

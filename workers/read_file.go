@@ -13,14 +13,28 @@ import (
 // errArchive marks errors of the storing side: they fail the task, where an error of the source is the entry's own.
 var errArchive = errors.New("store content")
 
+// open opens a file's content: that which was read ahead, if there is one.
+func (d *rangeDump) open(ctx context.Context, e drivers.Entry, ahead *early) (drivers.Content, error) {
+	if ahead != nil {
+		if in, ok, err := ahead.content(); ok {
+			return in, err
+		}
+	}
+	return d.tree.Open(ctx, e)
+}
+
 // read stores a file's content. When the source fails in between, what was read so far is returned with the error.
-func (d *rangeDump) read(ctx context.Context, e drivers.Entry) (c content, err error) {
-	in, err := d.tree.Open(ctx, e)
+func (d *rangeDump) read(ctx context.Context, e drivers.Entry, ahead *early) (c content, err error) {
+	in, err := d.open(ctx, e, ahead)
 	if err != nil {
 		return c, err
 	}
 	c.read = true
-	defer func() { err = errors.Join(err, in.Close()) }()
+	defer func() {
+		closeErr := in.Close()
+		c.mixed = errors.Is(closeErr, drivers.ErrChanged)
+		err = errors.Join(err, closeErr)
+	}()
 	for {
 		if err := ctx.Err(); err != nil {
 			return c, err

@@ -285,7 +285,7 @@ func (w *Worker) openSource(ctx context.Context, r *runContext, path, driver, so
 // resolve fills in the references of a node's source and options. The plan keeps the unresolved text.
 func (w *Worker) resolve(ctx context.Context, r *runContext, kind drivers.Kind, path, source string) (drivers.Spec, error) {
 	options := r.nodes[path].Options
-	spec := drivers.Spec{Node: path, Scratch: w.cfg.Scratch}
+	spec := drivers.Spec{Node: path, Scratch: w.cfg.Scratch, Limit: r.nodes[path].Limit}
 	fill := func(text string) (secret.Text, error) { return w.cfg.Source(ctx, r.plan.Run, path, text) }
 	var err error
 	if spec.Source, err = fill(source); err != nil {
