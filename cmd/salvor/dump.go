@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -94,7 +93,7 @@ func (a *app) dump(ctx context.Context, o dumpOptions, sources []string) (err er
 		return err
 	}
 	defer func() { err = also(err, store.Close()) }()
-	a.warnNested(store.Location(), &s.set.Set)
+	a.warnNested(ctx, store, s.archive, &s.set.Set)
 	var plan tasks.Plan
 	outcome, err := a.runDump(ctx, e, o, s, store, &plan)
 	if plan.Dump == "" {
@@ -200,27 +199,6 @@ func (a *app) checkSet(s settings) error {
 		}
 	}
 	return errors.Join(wrong...)
-}
-
-// warnNested says so where an archive lies inside a directory that is dumped: each dump would hold the ones before.
-func (a *app) warnNested(place string, root *tasks.Node) {
-	if !filepath.IsAbs(place) {
-		return
-	}
-	for path, n := range root.Walk() {
-		if n.Driver != "filesystem" || len(n.Options) > 0 {
-			continue
-		}
-		source, err := a.resolve(n.Source)
-		if err != nil {
-			continue
-		}
-		below, err := filepath.Rel(source.Reveal(), place)
-		if err == nil && below != ".." && !strings.HasPrefix(below, "../") {
-			a.console.problem("warning", fmt.Sprintf("the archive lies inside node %s, which dumps it too", path))
-			a.console.problem("hint", "exclude it, or keep the archive elsewhere")
-		}
-	}
 }
 
 // reportDump prints the dump's id, and says what was stored and how to get it back.
