@@ -10,6 +10,8 @@ import (
 
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
+
+	"salvor/internal/secret"
 )
 
 // bucket keeps objects in a gocloud bucket.
@@ -233,6 +235,7 @@ func bucketError(ctx context.Context, err error) error {
 	if ended := ctxError(ctx); ended != nil {
 		return ended // providers wrap it in ways of their own
 	}
+	err = secret.WithoutURLs(err) // a request's parameters may hold a token or a signature
 	switch gcerrors.Code(err) {
 	case gcerrors.NotFound:
 		return fmt.Errorf("%w: %w", errMissing, err)

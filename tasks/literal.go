@@ -47,6 +47,13 @@ func hasURLSecret(rest string) bool {
 		}
 	}
 	_, query, _ := strings.Cut(rest, "?")
+	for parameter := range strings.SplitSeq(query, "&") { // an endpoint is a URL, too
+		_, value, _ := strings.Cut(parameter, "=")
+		value, err := url.QueryUnescape(value)
+		if _, inner, ok := strings.Cut(value, "://"); err == nil && ok && hasURLSecret(inner) {
+			return true
+		}
+	}
 	decoded, err := url.QueryUnescape(query)
 	return err == nil && hasAssignedSecret(decoded)
 }

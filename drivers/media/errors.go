@@ -13,6 +13,7 @@ import (
 	"google.golang.org/api/googleapi"
 
 	"salvor/drivers"
+	"salvor/internal/secret"
 )
 
 // errExists tells that an object is there that was to be made.
@@ -26,6 +27,7 @@ func translate(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // the clients wrap it in ways of their own
 	}
+	err = secret.WithoutURLs(err) // a request's parameters may hold a token or a signature
 	class := classOf(err)
 	if class == nil || errors.Is(err, class) {
 		return err
