@@ -111,6 +111,54 @@ func TestRedisStartsAsComposeSays(t *testing.T) {
 	server.stop(t)
 }
 
+// TestRedisNeedsItsSecret: where the password is empty or cannot be read there is no queue that everybody may use, and a
+// queue that somebody else has started without one does not count as healthy.
+func TestRedisNeedsItsSecret(t *testing.T) {
+	t.Parallel()
+	needRedis(t)
+	service := project(t).Services["redis"]
+	check := service.HealthCheck.Test[1]
+	for name, damage := range map[string]func(file string) error{
+		"absent":     os.Remove,
+		"unreadable": func(file string) error { return errors.Join(os.Remove(file), os.Mkdir(file, 0o700)) }, // for root, too
+		"empty":      func(file string) error { return os.WriteFile(file, nil, 0o600) },
+		"blank":      func(file string) error { return os.WriteFile(file, []byte("\n\n"), 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlace(t)
+			if err := damage(filepath.Join(p.dir, "redis-password")); err != nil {
+				t.Fatal(err)
+			}
+			server := p.start(t, service.Command, nil)
+			ended := make(chan error, 1)
+			go func() { ended <- server.Wait() }()
+			select {
+			case err := <-ended:
+				var exit *exec.ExitError
+				if !errors.As(err, &exit) || !strings.Contains(server.printed.String(), "redis-password") {
+					t.Errorf("it ended with %v and said %q", err, server.printed)
+				}
+			case <-time.After(10 * time.Second):
+				t.Error("Redis runs")
+				if err := server.Process.Kill(); err != nil {
+					t.Error(err)
+				}
+				<-ended
+			}
+
+			open := p.start(t, []string{"redis-server", "--bind", "127.0.0.1", "--port", p.port, "--save", ""}, nil)
+			eventually(t, "a server without a password answers", func() bool {
+				return exec.CommandContext(t.Context(), "redis-cli", "-p", p.port, "ping").Run() == nil
+			})
+			if err := p.health(t, check); err == nil {
+				t.Error("a server without a password counts as healthy")
+			}
+			open.stop(t)
+		})
+	}
+}
+
 // arguments returns those of a process as they are now: a shell in its place may have become something else.
 func arguments(t *testing.T, s process) string {
 	t.Helper()
