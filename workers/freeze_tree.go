@@ -101,7 +101,7 @@ func sameRoot(ctx context.Context, tree drivers.Tree, node string, listed []stri
 	return nil
 }
 
-// cutter makes tasks of a walk.
+// cutter makes tasks of a listing: paths and sizes are all that it needs.
 type cutter struct {
 	*attempt
 	node    tasks.FreezeNode
@@ -113,7 +113,7 @@ type cutter struct {
 	flushed time.Time // when ranges were given to the ledger last
 }
 
-// list walks what is not in a segment of an earlier life of the run; those segments become tasks as they are.
+// list lists what is not in a segment of an earlier life of the run; those segments become tasks as they are.
 func (c *cutter) list(ctx context.Context, tree drivers.Tree) error {
 	stored, err := c.storedSegments(ctx)
 	if err != nil {

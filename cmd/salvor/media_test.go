@@ -9,12 +9,14 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"net/textproto"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -254,6 +256,34 @@ func TestMedia(t *testing.T) {
 			t.Logf("restored in %v", time.Since(started))
 			sameMedia(t, "the restored bucket", want, store.objects(t, target))
 		})
+	}
+}
+
+// TestMediaRequests: a dump looks at each object once, the second too.
+func TestMediaRequests(t *testing.T) {
+	t.Parallel()
+	server := testenv.NewS3(t, 1000)
+	bucket := server.Bucket(t)
+	const objects = 300
+	for i := range objects {
+		server.Write(t, bucket, fmt.Sprintf("key-%03d", i), nil, []byte("text"))
+	}
+	var heads, gets atomic.Int64
+	server.Handle = func(_ http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case r.Method == http.MethodHead:
+			heads.Add(1)
+		case r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/key-"):
+			gets.Add(1)
+		}
+		return false
+	}
+	archive := filepath.Join(t.TempDir(), "archive")
+	for i, want := range [][2]int64{{objects, objects}, {objects, 0}} {
+		mustCall(t, "dump", "--archive", archive, "--quiet", "media:"+server.URL(bucket, ""))
+		if got := [2]int64{heads.Swap(0), gets.Swap(0)}; got != want {
+			t.Errorf("dump %d: %d objects were looked at and %d read, want %d", i+1, got[0], got[1], want)
+		}
 	}
 }
 
