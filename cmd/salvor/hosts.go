@@ -27,23 +27,24 @@ func (a *app) fleet(ctx context.Context, e *engine) (fleet, error) {
 	if err != nil {
 		return f, err
 	}
-	serving := 0
+	workers = serving(workers)
 	for _, w := range workers {
-		if w.Stopping {
-			continue
-		}
-		serving++
 		if w.Host != "" {
 			f.hosts = append(f.hosts, w.Host)
 		}
 	}
-	if serving == 0 {
+	if len(workers) == 0 {
 		return f, usagef("start one on each host: salvor worker --queue URL --host NAME; or leave the queue out, and all is done in this process",
 			"no worker serves the queue %s", f.where)
 	}
 	slices.Sort(f.hosts)
 	f.hosts = slices.Compact(f.hosts)
 	return f, nil
+}
+
+// serving returns the workers that take work: one that stops is listed until its last task has ended.
+func serving(workers []queue.Worker) []queue.Worker {
+	return slices.DeleteFunc(workers, func(w queue.Worker) bool { return w.Stopping })
 }
 
 // isLocal tells whether only the host that a source is on reaches it.
@@ -161,6 +162,11 @@ func (e *engine) absent(ctx context.Context, hosts []string) string {
 	if err != nil {
 		return "" // that the queue does not answer is told elsewhere
 	}
+	return absentAmong(workers, hosts)
+}
+
+func absentAmong(workers []queue.Worker, hosts []string) string {
+	workers = serving(workers)
 	if len(workers) == 0 {
 		return "no worker serves the queue"
 	}
