@@ -85,6 +85,8 @@ type Spec struct {
 	// Limit is how many connections or requests the opened source may have at the same time; 0 means the driver's own number.
 	// Who opens a source several times sees to it that the sum is right.
 	Limit int
+	// Memory is what the sources and targets of this process may take together for large buffers; nil sets no bound.
+	Memory *Memory
 }
 
 // Source is an opened source or target: a [Stream] or a [Tree], by the shape of its [Kind].

@@ -41,6 +41,8 @@ type Config struct {
 	Version string
 	// Scratch is a directory for temporary files; "" means the system's.
 	Scratch string
+	// Memory is what the drivers of this process may take together for large buffers, in bytes. Default [DefaultMemory].
+	Memory int64
 
 	Registry *drivers.Registry
 	Ledger   *ledger.Ledger
@@ -59,6 +61,9 @@ const (
 	DefaultHoldSlots = 16
 )
 
+// DefaultMemory is what the drivers of a worker may take for large buffers where nothing else is said.
+const DefaultMemory = 64 << 20
+
 // WithDefaults returns a copy in which empty optional fields have their defaults.
 func (c Config) WithDefaults() Config {
 	if c.Slots == 0 {
@@ -66,6 +71,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.HoldSlots == 0 {
 		c.HoldSlots = DefaultHoldSlots
+	}
+	if c.Memory == 0 {
+		c.Memory = DefaultMemory
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -80,8 +88,10 @@ type Worker struct {
 	sender *queue.Sender
 	views  views
 
+	archives *archives
+	memory   *drivers.Memory
+
 	mu       sync.Mutex
-	archives map[string]*archive.Archive
 	runs     map[string]*runContext // by the run's life
 	occupied map[occupancyKey]*occupancy
 	watchers sync.WaitGroup // of what is occupied
@@ -94,10 +104,10 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w := &Worker{
 		cfg:      cfg.WithDefaults(),
-		archives: make(map[string]*archive.Archive),
 		runs:     make(map[string]*runContext),
 		occupied: make(map[occupancyKey]*occupancy),
 	}
+	w.archives, w.memory = newArchives(cfg.Archive), drivers.NewMemory(w.cfg.Memory)
 	w.cfg.Ledger = w.cfg.Ledger.ForHost(w.cfg.Host)
 	w.sender = queue.NewSender(w.cfg.Conn, w.cfg.Ledger)
 	server, err := queue.NewServer(w.cfg.Conn, w.cfg.Ledger, queue.Config{
@@ -126,12 +136,9 @@ func (w *Worker) Start() error {
 func (w *Worker) Stop(ctx context.Context) error {
 	err := w.server.Stop(ctx)
 	w.vacateAll()
+	err = errors.Join(err, w.archives.close())
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, a := range w.archives {
-		err = errors.Join(err, a.Close())
-	}
-	clear(w.archives)
 	clear(w.runs)
 	return err
 }
@@ -165,7 +172,7 @@ func (w *Worker) run(ctx context.Context, claim ledger.Claim) (*runContext, erro
 	if err != nil {
 		return nil, fmt.Errorf("read plan of run %s: %w", id, err)
 	}
-	a, err := w.openArchive(ctx, plan.Archive)
+	a, err := w.archives.at(ctx, plan.Archive)
 	if err != nil {
 		return nil, err
 	}
@@ -190,20 +197,6 @@ func (w *Worker) run(ctx context.Context, claim ledger.Claim) (*runContext, erro
 	}
 	w.runs[life] = r
 	return r, nil
-}
-
-func (w *Worker) openArchive(ctx context.Context, location string) (*archive.Archive, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if a, ok := w.archives[location]; ok {
-		return a, nil
-	}
-	a, err := w.cfg.Archive(ctx, location)
-	if err != nil {
-		return nil, fmt.Errorf("open archive: %w", err)
-	}
-	w.archives[location] = a
-	return a, nil
 }
 
 // nodeManifest returns a node's manifest in the dump that the run restores; nil if the dump has no such node.
@@ -285,7 +278,7 @@ func (w *Worker) openSource(ctx context.Context, r *runContext, path, driver, so
 // resolve fills in the references of a node's source and options. The plan keeps the unresolved text.
 func (w *Worker) resolve(ctx context.Context, r *runContext, kind drivers.Kind, path, source string) (drivers.Spec, error) {
 	options := r.nodes[path].Options
-	spec := drivers.Spec{Node: path, Scratch: w.cfg.Scratch, Limit: r.nodes[path].Limit}
+	spec := drivers.Spec{Node: path, Scratch: w.cfg.Scratch, Limit: r.nodes[path].Limit, Memory: w.memory}
 	fill := func(text string) (secret.Text, error) { return w.cfg.Source(ctx, r.plan.Run, path, text) }
 	var err error
 	if spec.Source, err = fill(source); err != nil {

@@ -112,6 +112,9 @@ func (a *app) ledgerOptions(embedded bool) ledger.Options {
 	return o
 }
 
+// driversShare is the part of the memory that drivers may take for large buffers; half of all is the archive's.
+const driversShare = 4
+
 // startWorker completes a worker's configuration and starts it. The engine stops it.
 func (a *app) startWorker(e *engine, c workers.Config) error {
 	id, err := workerID(c.Host)
@@ -119,6 +122,7 @@ func (a *app) startWorker(e *engine, c workers.Config) error {
 		return err
 	}
 	c.ID, c.Version, c.Scratch, c.Registry, c.Ledger, c.Conn = id, programVersion().Version, a.scratch, a.registry, e.book, e.conn
+	c.Memory = a.memoryBytes / driversShare
 	c.Archive = a.existingArchive
 	c.Source = func(_ context.Context, run, path, source string) (secret.Text, error) {
 		return a.source(e, run, path, source)

@@ -23,6 +23,7 @@ type azureStore struct {
 	opened *blob.Bucket
 	client *container.Client
 	part   int64 // the least length of a block
+	memory *drivers.Memory
 }
 
 var _ store = (*azureStore)(nil)
@@ -152,10 +153,18 @@ func (s *azureStore) open(ctx context.Context, key, tag string, offset int64) (i
 	return out.Body, have, nil
 }
 
+// leastBlock is the least buffer that the client takes.
+const leastBlock = 1 << 20
+
 // put implements store. Blocks that were sent are invisible until the list of them is committed.
 func (s *azureStore) put(ctx context.Context, o object, body io.Reader, ifAbsent bool) error {
+	p, err := partsOf(ctx, s.memory, max(o.size, leastBlock), s.part)
+	if err != nil {
+		return err
+	}
+	defer p.release()
 	options := &blockblob.UploadStreamOptions{
-		BlockSize: max(1<<20, min(partSizeOf(o.size, s.part), o.size+1)), Concurrency: partsAtOnce, Metadata: make(map[string]*string, len(o.custom)),
+		BlockSize: max(leastBlock, min(p.length, o.size+1)), Concurrency: p.atOnce, Metadata: make(map[string]*string, len(o.custom)),
 		HTTPHeaders: &azblob.HTTPHeaders{
 			BlobContentType: o.header(headerType), BlobCacheControl: o.header(headerCache),
 			BlobContentDisposition: o.header(headerDisposition), BlobContentEncoding: o.header(headerEncoding),
@@ -170,7 +179,7 @@ func (s *azureStore) put(ctx context.Context, o object, body io.Reader, ifAbsent
 			IfNoneMatch: new(azcore.ETagAny),
 		}}
 	}
-	_, err := s.client.NewBlockBlobClient(o.key).UploadStream(ctx, body, options)
+	_, err = s.client.NewBlockBlobClient(o.key).UploadStream(ctx, body, options)
 	return err
 }
 

@@ -235,7 +235,7 @@ func (s *azureServer) kind() drivers.Kind {
 			return nil, err
 		}
 		place := location{provider: "azblob", bucket: name, display: "azblob://" + name}
-		azure, ok := place.storeOf(b).(*azureStore)
+		azure, ok := place.storeOf(b, nil).(*azureStore)
 		if !ok {
 			return nil, errors.New("not the provider's own client")
 		}

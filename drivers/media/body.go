@@ -19,12 +19,41 @@ type body struct {
 	rest    int64 // of the current extent
 	hole    bool
 	in      bool // an extent with data is not read to its end
+	ahead   []nextExtent
 	sum     hash.Hash
 	err     error
 }
 
+// nextExtent is what content.Next said before it was asked for.
+type nextExtent struct {
+	drivers.Extent
+	err error
+}
+
 func newBody(content drivers.ContentReader, size int64) *body {
 	return &body{content: content, size: size, sum: sha256.New()}
+}
+
+// ready goes to the first data. Where the content comes out of a memory that is shared, too, its reader has its place there
+// from then on, and who then waits for memory to write it holds nobody up that could give some back.
+func (b *body) ready() {
+	for b.done == 0 && !b.hole && !b.in {
+		extent, err := b.content.Next()
+		b.ahead = append(b.ahead, nextExtent{extent, err})
+		if err != nil || !extent.Hole {
+			return
+		}
+	}
+}
+
+// extent returns what comes next in the content.
+func (b *body) extent() (drivers.Extent, error) {
+	if len(b.ahead) == 0 {
+		return b.content.Next()
+	}
+	e := b.ahead[0]
+	b.ahead = b.ahead[1:]
+	return e.Extent, e.err
 }
 
 // Read gives the next bytes.
@@ -80,7 +109,7 @@ func (b *body) read(p []byte) (int, error) {
 
 // next goes to the next extent.
 func (b *body) next() error {
-	extent, err := b.content.Next()
+	extent, err := b.extent()
 	switch {
 	case errors.Is(err, io.EOF) && b.done == b.size:
 		return io.EOF

@@ -305,7 +305,7 @@ func inParts(t *testing.T, source string) drivers.Tree {
 	t.Helper()
 	place, err := parseLocation(source)
 	must(t, err)
-	opened, err := place.openStore(t.Context())
+	opened, err := place.openStore(t.Context(), nil)
 	must(t, err)
 	amazon, ok := opened.(*s3Store)
 	if !ok {

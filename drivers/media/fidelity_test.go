@@ -168,7 +168,7 @@ func TestFidelityMemory(t *testing.T) {
 	}
 	var trees []drivers.Tree
 	for _, b := range []*blob.Bucket{source, target} {
-		trees = append(trees, newTree(location{provider: "mem", display: "mem://"}, shared{&portable{b}}, nil))
+		trees = append(trees, newTree(location{provider: "mem", display: "mem://"}, shared{&portable{bucket: b}}, nil))
 	}
 	copyAll(t, trees[0], trees[1], careful)
 	got := make(map[string]string)

@@ -21,6 +21,7 @@ type gcs struct {
 	client *storage.Client
 	bucket *storage.BucketHandle
 	part   int64 // the length of the chunks of a session
+	memory *drivers.Memory
 }
 
 var _ store = (*gcs)(nil)
@@ -34,13 +35,13 @@ func (g *gcs) endpoint() string {
 
 func (g *gcs) close() error { return g.client.Close() }
 
-func newGCS(client *storage.Client, bucket string) *gcs {
-	return &gcs{client: client, bucket: client.Bucket(bucket), part: partSize}
+func newGCS(client *storage.Client, bucket string, m *drivers.Memory) *gcs {
+	return &gcs{client: client, bucket: client.Bucket(bucket), part: partSize, memory: m}
 }
 
 // openGCS opens a bucket with the parameters that gocloud has for it. Gocloud's own opener is not used: where there are no
 // credentials it says so on stdout, and goes on without.
-func openGCS(ctx context.Context, l location) (store, error) {
+func openGCS(ctx context.Context, l location, m *drivers.Memory) (store, error) {
 	var options []option.ClientOption
 	for name, values := range l.url.Query() {
 		switch value := values[0]; name {
@@ -63,7 +64,7 @@ func openGCS(ctx context.Context, l location) (store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", l.display, translate(ctx, err))
 	}
-	return newGCS(client, l.bucket), nil
+	return newGCS(client, l.bucket, m), nil
 }
 
 // pageSize is how many objects a page of a listing holds at most, where the client asks.
@@ -156,6 +157,12 @@ func (g *gcs) open(ctx context.Context, key, tag string, offset int64) (io.ReadC
 // put implements store. A small object is one request, which is sent when its content is known to be whole; a larger one is
 // a session, which is given up by its context: closing the writer would publish what was written so far.
 func (g *gcs) put(ctx context.Context, o object, body io.Reader, ifAbsent bool) error {
+	// What is read first is copied into a chunk. A session takes any number of them.
+	release, err := g.memory.Take(ctx, min(2*min(o.size, g.part), g.memory.Size()))
+	if err != nil {
+		return err
+	}
+	defer release()
 	first, err := readFirst(body, o.size, g.part)
 	if err != nil {
 		return err

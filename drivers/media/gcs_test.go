@@ -86,7 +86,7 @@ func (s *gcsServer) kind() drivers.Kind {
 		if err != nil {
 			return nil, err
 		}
-		google := newGCS(client, name)
+		google := newGCS(client, name, nil)
 		google.part = chunkUnit
 		place := location{provider: "gs", bucket: name, display: "gs://" + name}
 		return newTree(place, google, exclude.List{}), nil

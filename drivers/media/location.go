@@ -98,9 +98,9 @@ func displayURL(u *url.URL, prefix string) string {
 }
 
 // openStore opens the bucket. It sends no request to it.
-func (l location) openStore(ctx context.Context) (store, error) {
+func (l location) openStore(ctx context.Context, m *drivers.Memory) (store, error) {
 	if l.provider == schemeGoogle {
-		return openGCS(ctx, l)
+		return openGCS(ctx, l, m)
 	}
 	b, err := blob.OpenBucket(ctx, l.url.String())
 	if err != nil {
@@ -111,7 +111,7 @@ func (l location) openStore(ctx context.Context) (store, error) {
 		return nil, drivers.WithHint(fmt.Errorf("open %s: %s: %w", l.display, withoutURL(err.Error(), l.url), drivers.ErrInvalid),
 			"the parameters of a bucket's URL and where credentials come from: docs/media.md")
 	}
-	return l.storeOf(b), nil
+	return l.storeOf(b, m), nil
 }
 
 // withoutURL takes a URL's text, and the values of its parameters, out of a message.

@@ -148,7 +148,7 @@ func (m *memory) kind(prefix string) drivers.Kind {
 			return nil, errors.New("no such bucket")
 		}
 		place := location{provider: "mem", bucket: name, prefix: prefix, display: "mem://" + name}
-		return newTree(place, shared{&portable{b}}, exclude.List{}), nil
+		return newTree(place, shared{&portable{bucket: b}}, exclude.List{}), nil
 	}
 	return kind
 }

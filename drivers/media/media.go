@@ -18,6 +18,7 @@
 //
 // An object is written only if there is none of its key, unless the rules allow to replace it; the store itself decides
 // where it can (If-None-Match), so that two writers cannot both win. Nothing is published of a content that ends in an error.
+// What is held of it in memory comes out of what all writers of the process have together ([drivers.Memory]).
 //
 // # Directories
 //
@@ -67,7 +68,7 @@ func Open(ctx context.Context, spec drivers.Spec) (drivers.Tree, error) {
 	if place.dir != "" {
 		return openDirectory(spec, place.dir, o)
 	}
-	store, err := place.openStore(ctx)
+	store, err := place.openStore(ctx, spec.Memory)
 	if err != nil {
 		return nil, err
 	}

@@ -5,11 +5,16 @@ import (
 	"io"
 
 	"gocloud.dev/blob"
+
+	"salvor/drivers"
 )
 
 // portable is a bucket of a provider that is known through gocloud alone. Nothing pins a content there: what was read is
 // compared with what is there afterwards.
-type portable struct{ bucket *blob.Bucket }
+type portable struct {
+	bucket *blob.Bucket
+	memory *drivers.Memory
+}
 
 var _ store = (*portable)(nil)
 
@@ -69,13 +74,18 @@ func (p *portable) open(ctx context.Context, key, _ string, offset int64) (io.Re
 
 // put implements store. What has begun is given up by its context: closing it would publish what was written so far.
 func (p *portable) put(ctx context.Context, o object, body io.Reader, ifAbsent bool) error {
+	sent, err := partsOf(ctx, p.memory, o.size, partSize)
+	if err != nil {
+		return err
+	}
+	defer sent.release()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w, err := p.bucket.NewWriter(ctx, o.key, &blob.WriterOptions{
 		ContentType: o.headers[headerType], CacheControl: o.headers[headerCache],
 		ContentDisposition: o.headers[headerDisposition], ContentEncoding: o.headers[headerEncoding],
 		ContentLanguage: o.headers[headerLanguage], Metadata: o.custom,
-		BufferSize: int(partSizeOf(o.size, partSize)), MaxConcurrency: partsAtOnce, IfNotExist: ifAbsent,
+		BufferSize: int(sent.length), MaxConcurrency: sent.atOnce, IfNotExist: ifAbsent,
 		DisableContentTypeDetection: true,
 	})
 	if err != nil {

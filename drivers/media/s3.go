@@ -26,6 +26,7 @@ type s3Store struct {
 	bucket string
 	server string
 	part   int64 // the least length of a part
+	memory *drivers.Memory
 	// Encryption that the URL asks for. Without it the bucket's own default holds.
 	encryption types.ServerSideEncryption
 	kmsKey     *string
@@ -33,8 +34,8 @@ type s3Store struct {
 
 var _ store = (*s3Store)(nil)
 
-func newS3(opened *blob.Bucket, client *s3.Client, l location) *s3Store {
-	s := &s3Store{opened: opened, bucket: l.bucket, server: "aws", part: partSize, conns: &conns{}}
+func newS3(opened *blob.Bucket, client *s3.Client, l location, m *drivers.Memory) *s3Store {
+	s := &s3Store{opened: opened, bucket: l.bucket, server: "aws", part: partSize, memory: m, conns: &conns{}}
 	// Without this the client says on stderr, for each object, that there was no checksum to compare.
 	s.client = s3.New(client.Options(), func(o *s3.Options) {
 		o.DisableLogOutputChecksumValidationSkipped = true

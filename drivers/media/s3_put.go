@@ -25,12 +25,17 @@ func (s *s3Store) put(ctx context.Context, o object, body io.Reader, ifAbsent bo
 	if ifAbsent {
 		none = aws.String("*")
 	}
-	first, err := readFirst(body, o.size, partSizeOf(o.size, s.part))
+	p, err := partsOf(ctx, s.memory, o.size, s.part)
+	if err != nil {
+		return err
+	}
+	defer p.release()
+	first, err := readFirst(body, o.size, p.length)
 	if err != nil {
 		return err
 	}
 	if o.size > int64(len(first)) {
-		return s.upload(ctx, o, first, body, none)
+		return s.upload(ctx, o, uploadBody{first, body, p.atOnce}, none)
 	}
 	in := &s3.PutObjectInput{
 		Bucket: &s.bucket, Key: &o.key, Metadata: o.custom,
@@ -85,8 +90,15 @@ func ended(body io.Reader) error {
 	}
 }
 
+// uploadBody is the content of an upload in parts: the first, which says how long they are, and the rest.
+type uploadBody struct {
+	first  []byte
+	rest   io.Reader
+	atOnce int
+}
+
 // upload writes an object in parts. Nothing of it is visible before the last request.
-func (s *s3Store) upload(ctx context.Context, o object, first []byte, body io.Reader, none *string) (err error) {
+func (s *s3Store) upload(ctx context.Context, o object, body uploadBody, none *string) (err error) {
 	created, err := s.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
 		Bucket: &s.bucket, Key: &o.key, Metadata: o.custom, ServerSideEncryption: s.encryption, SSEKMSKeyId: s.kmsKey,
 		ContentType: o.header(headerType), CacheControl: o.header(headerCache), ContentDisposition: o.header(headerDisposition),
@@ -102,10 +114,10 @@ func (s *s3Store) upload(ctx context.Context, o object, first []byte, body io.Re
 			u.abort(context.WithoutCancel(ctx))
 		}
 	}()
-	if err := u.send(ctx, first, body); err != nil {
+	if err := u.send(ctx, body); err != nil {
 		return err
 	}
-	if err := ended(body); err != nil {
+	if err := ended(body.rest); err != nil {
 		return err
 	}
 	in := &s3.CompleteMultipartUploadInput{
@@ -143,17 +155,17 @@ type upload struct {
 	parts []types.CompletedPart
 }
 
-// send sends all parts, a few at a time. It holds no more than partsAtOnce buffers.
-func (u *upload) send(ctx context.Context, first []byte, body io.Reader) error {
-	length := int64(len(first))
+// send sends all parts, a few at a time. It holds no more than body.atOnce buffers.
+func (u *upload) send(ctx context.Context, body uploadBody) error {
+	length := int64(len(body.first))
 	count := (u.size + length - 1) / length
 	u.parts = make([]types.CompletedPart, count)
-	buffers := make(chan []byte, partsAtOnce)
-	for range partsAtOnce - 1 {
+	buffers := make(chan []byte, body.atOnce)
+	for range body.atOnce - 1 {
 		buffers <- nil // made when it is needed
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	data := first
+	data := body.first
 	var errRead error
 	for i := range count {
 		if i > 0 {
@@ -166,7 +178,7 @@ func (u *upload) send(ctx context.Context, first []byte, body io.Reader) error {
 				data = make([]byte, length)
 			}
 			data = data[:min(length, u.size-i*length)]
-			if _, errRead = io.ReadFull(body, data); errRead != nil {
+			if _, errRead = io.ReadFull(body.rest, data); errRead != nil {
 				break
 			}
 		}

@@ -25,7 +25,8 @@ type store interface {
 	// [drivers.ErrChanged] where the object has another one, as far as the store can tell.
 	open(ctx context.Context, key, tag string, offset int64) (io.ReadCloser, object, error)
 	// put writes an object. If ifAbsent, errExists tells that there is one. What body returns as an error is never
-	// published, whatever was read before.
+	// published, whatever was read before. What of it is in memory is taken of the process's share; nothing is read of body
+	// before that.
 	put(ctx context.Context, o object, body io.Reader, ifAbsent bool) error
 	// remove removes an object. An absent one may be an error.
 	remove(ctx context.Context, key string) error
@@ -74,31 +75,19 @@ const (
 	headerMissing     = "X-Amz-Missing-Meta" // how many names of metadata S3 could not give
 )
 
-const (
-	// partSize is the least part of an upload; S3 and Azure take at most 10,000 and 50,000 parts. What is smaller goes in one
-	// request and is held in memory for it.
-	partSize = 8 << 20
-	maxParts = 9000
-	// partsAtOnce is how many parts of one upload are in flight; each is in memory.
-	partsAtOnce = 2
-)
-
-// partSizeOf returns the size of the parts of an upload.
-func partSizeOf(size, least int64) int64 { return max(least, (size+maxParts-1)/maxParts) }
-
 // storeOf returns the store behind a gocloud bucket: the provider's own client where it is known.
-func (l location) storeOf(b *blob.Bucket) store {
+func (l location) storeOf(b *blob.Bucket, m *drivers.Memory) store {
 	var (
 		amazon *s3.Client
 		azure  *container.Client
 	)
 	switch {
 	case b.As(&amazon):
-		return newS3(b, amazon, l)
+		return newS3(b, amazon, l, m)
 	case b.As(&azure):
-		return &azureStore{opened: b, client: azure, part: partSize}
+		return &azureStore{opened: b, client: azure, part: partSize, memory: m}
 	default:
-		return &portable{bucket: b}
+		return &portable{bucket: b, memory: m}
 	}
 }
 

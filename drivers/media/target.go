@@ -196,6 +196,7 @@ func (p *put) put(ctx context.Context, replace bool) error {
 			return p.compare(ctx, have)
 		}
 	}
+	p.body.ready()
 	err := p.tree.store.put(ctx, p.object, p.body, !replace)
 	if err == nil {
 		return p.confirm(ctx)
