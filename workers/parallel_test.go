@@ -21,7 +21,7 @@ func fill(p *place) {
 	for i := range 600 {
 		p.put(fmt.Sprintf("%03d", i), strings.Repeat(fmt.Sprintf("%d,", i), i), "v")
 	}
-	for i := range 12 { // together more than is read ahead
+	for i := range 6 { // together more than is read ahead
 		p.put(fmt.Sprintf("big/%d", i), strings.Repeat(fmt.Sprintf("%015d\n", i), (3<<20)/16), "v")
 	}
 	p.put("empty", "", "v")

@@ -21,8 +21,8 @@ const (
 	aheadEntries = 256
 )
 
-// atOnce is how many entries of a tree are best read or put at the same time. What a disk gives is not faster for being asked
-// for by several: the tasks of a node run beside each other anyway.
+// atOnce is how many entries of a tree are best read or put at the same time. A directory's are
+// handled one by one: the tasks of a node run beside each other anyway, and four at a time restored no faster.
 func atOnce(tree drivers.Tree) int {
 	if bucket, ok := tree.(drivers.Bucket); ok {
 		return max(bucket.AtOnce(), 1)
