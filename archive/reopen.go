@@ -88,7 +88,7 @@ type StoredSegment struct {
 
 // StoredSegments lists the segments of a node in a dump that is not committed yet, ascending by the range; where several
 // begin alike, the longest comes first. Only their headers are read: what cannot be a segment of the node is left out,
-// and [Archive.Adopt] finds out about the rest.
+// and [Archive.StoredEntries] finds out about the rest.
 func (a *Archive) StoredSegments(ctx context.Context, ref Ref, node string) ([]StoredSegment, error) {
 	if err := errors.Join(ref.check(), validNode(node)); err != nil {
 		return nil, err
@@ -165,39 +165,21 @@ func (a *Archive) readRange(ctx context.Context, ref Ref, node string, s *Stored
 	return true, nil
 }
 
-// Adopt reads a stored segment back and returns the record of it for the node's manifest, if it is whole and everything
-// that its entries name is there; false otherwise. What was stored for it is counted as reused.
-func (a *Archive) Adopt(ctx context.Context, key string, from, to string) (SegmentRecord, bool, error) {
-	if !validKey(key) {
-		return SegmentRecord{}, false, invalid("segment key %q", key)
+// StoredEntries reads a stored segment and calls yield for its entries, in order; it stops at yield's first error, which it
+// returns as it is. Entries are yielded before the end is seen; [ErrCorrupt] where the segment is missing, damaged, or another one.
+func (a *Archive) StoredEntries(ctx context.Context, s StoredSegment, yield func(Entry) error) error {
+	if !validKey(s.Key) {
+		return invalid("segment key %q", s.Key)
 	}
-	data, err := readLimited(ctx, a.store, key, maxSegment)
-	switch {
-	case errors.Is(err, errMissing), errors.Is(err, ErrCorrupt):
-		return SegmentRecord{}, false, nil
-	case err != nil:
-		return SegmentRecord{}, false, err
+	data, err := readLimited(ctx, a.store, s.Key, maxSegment)
+	if err != nil {
+		return needed(s.Key, err)
 	}
-	rec := SegmentRecord{Key: key, From: bytesOrNil(from), To: bytesOrNil(to), Size: int64(len(data)), SHA256: hashOf(data)}
 	z, err := a.memory.streamDecoder(bytes.NewReader(data))
 	if err != nil {
-		return SegmentRecord{}, false, fmt.Errorf("make decoder: %w", err)
+		return fmt.Errorf("make decoder: %w", err)
 	}
 	defer a.memory.putStreamDecoder(z)
-	presence := a.NewPresence()
-	err = decodeUncounted(ctx, &rec, z, func(e Entry) error {
-		there, err := presence.Has(ctx, e.Chunks)
-		if err == nil && !there {
-			err = corrupt(key, "contents of entry %q are not there", e.Path)
-		}
-		return err
-	})
-	switch {
-	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrNewerFormat):
-		return SegmentRecord{}, false, nil
-	case err != nil:
-		return SegmentRecord{}, false, err
-	}
-	rec.Reused = rec.Bytes
-	return rec, true, a.store.settle(ctx, key)
+	rec := SegmentRecord{Key: s.Key, From: bytesOrNil(s.From), To: bytesOrNil(s.To)}
+	return decodeUncounted(ctx, &rec, z, yield)
 }

@@ -116,6 +116,12 @@ func (c *Coordinator) Resume(ctx context.Context, r ResumeRequest) (Outcome, err
 	if err := c.mayTakeOver(r, past); err != nil {
 		return Outcome{}, err
 	}
+	if past.empty {
+		return Outcome{}, &resumeError{
+			fmt.Errorf("resume run %s: %w: it was killed before it began", plan.Run, archive.ErrInvalid),
+			"dump anew; salvor cancel " + plan.Run + " makes an end of it",
+		}
+	}
 	if plan.Operation == tasks.OpDump {
 		if done, err := c.committed(ctx, r.Archive, plan); done != nil || err != nil {
 			return c.reportCommitted(ctx, r.Archive, past, done, err)
@@ -220,7 +226,7 @@ func (c *Coordinator) checkTrust(ctx context.Context, a *archive.Archive, plan t
 		case !working[path]:
 		case plan.Restore == nil:
 			if c.executes(n.Driver) && Unnamed(n) {
-				return untrusted(path)
+				return untrustedSource(path)
 			}
 		case c.executes(plan.Restore.Nodes[path].Driver):
 			if target := plan.Restore.Nodes[path]; target.Source == "" && (target.Elsewhere || Unnamed(n)) {
@@ -237,7 +243,8 @@ func (c *Coordinator) executes(driver string) bool {
 
 // pastRun is what the archive knows of a run.
 type pastRun struct {
-	plan    tasks.Plan
+	plan    tasks.Plan // of a run that was killed before it stored one only the names
+	empty   bool       // there is no plan
 	resumed int
 	open    bool
 	process Process
@@ -266,6 +273,10 @@ func (c *Coordinator) past(ctx context.Context, r ResumeRequest) (pastRun, error
 	if r.Run.Dump != "" && (r.Run.Operation == "" || r.Run.Operation == string(tasks.OpDump)) {
 		var err error
 		p.plan, err = StoredPlan(ctx, r.Archive, archive.Ref{Set: r.Run.Set, Dump: r.Run.Dump})
+		if errors.Is(err, archive.ErrNoDump) && p.open {
+			p.empty, err = true, nil
+			p.plan = tasks.Plan{Run: r.Run.Run, Operation: tasks.OpDump, Set: r.Run.Set, Dump: r.Run.Dump}
+		}
 		if err == nil && p.plan.Run != r.Run.Run {
 			err = fmt.Errorf("resume run %s: %w: dump %s is of run %s", r.Run.Run, archive.ErrInvalid, r.Run.Dump, p.plan.Run)
 		}

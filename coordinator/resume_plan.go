@@ -24,8 +24,7 @@ func (c *Coordinator) rest(ctx context.Context, a *archive.Archive, plan tasks.P
 		}
 		sealed[s.Node] = ok
 	}
-	stale, err := unseal(&plan, sealed)
-	if err != nil {
+	if err := unseal(&plan, sealed); err != nil {
 		return plan, nil, err
 	}
 	var again []string
@@ -34,18 +33,17 @@ func (c *Coordinator) rest(ctx context.Context, a *archive.Archive, plan tasks.P
 			again = append(again, node)
 		}
 	}
-	return plan, again, withoutSealed(&plan, sealed, stale)
+	return plan, again, withoutSealed(&plan, sealed)
 }
 
 // unseal takes back seals that do not fit the rest: what comes after a node that is dumped again is dumped again too, or the
 // order of the set would not hold; and so are all members of a group that is frozen together unless all are sealed, for
-// their views are of one moment. stale are nodes of which nothing that is stored may be used, for the same reason.
-func unseal(plan *tasks.Plan, sealed map[string]bool) (stale map[string]bool, err error) {
+// their views are of one moment.
+func unseal(plan *tasks.Plan, sealed map[string]bool) error {
 	groups, err := groupsOf(plan)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	stale = make(map[string]bool)
 	for changed := true; changed; {
 		changed = false
 		take := func(node string) {
@@ -62,10 +60,9 @@ func unseal(plan *tasks.Plan, sealed map[string]bool) (stale map[string]bool, er
 		}
 		for _, node := range behindUnsealed(plan, sealed) {
 			take(node)
-			stale[node] = true
 		}
 	}
-	return stale, nil
+	return nil
 }
 
 // groupsOf returns the nodes that each freeze step opens.
@@ -128,29 +125,9 @@ func frozenBy(s tasks.Step) ([]string, error) {
 	return nodes, nil
 }
 
-// freezeAnew tells a freeze step which of its nodes are to take nothing that is stored.
-func freezeAnew(s tasks.Step, stale map[string]bool) (tasks.Step, error) {
-	s.Tasks = slices.Clone(s.Tasks)
-	for i := range s.Tasks {
-		var spec tasks.FreezeSpec
-		if err := json.Unmarshal(s.Tasks[i].Spec, &spec); err != nil {
-			return s, fmt.Errorf("%w: decode freeze of node %s: %w", archive.ErrCorrupt, s.Node, err)
-		}
-		for j := range spec.Nodes {
-			spec.Nodes[j].Anew = stale[spec.Nodes[j].Node]
-		}
-		data, err := json.Marshal(spec)
-		if err != nil {
-			return s, fmt.Errorf("encode freeze of node %s: %w", s.Node, err)
-		}
-		s.Tasks[i].Spec = data
-	}
-	return s, nil
-}
-
 // withoutSealed removes the freeze and part steps of sealed nodes. Whatever came before those is done too, so what needed
 // them needs nothing in their place.
-func withoutSealed(plan *tasks.Plan, sealed, stale map[string]bool) error {
+func withoutSealed(plan *tasks.Plan, sealed map[string]bool) error {
 	spec, err := json.Marshal(tasks.SealSpec{Sealed: true})
 	if err != nil {
 		return fmt.Errorf("encode seal: %w", err)
@@ -162,9 +139,6 @@ func withoutSealed(plan *tasks.Plan, sealed, stale map[string]bool) error {
 		if s.Kind == tasks.KindFreeze {
 			nodes, err := frozenBy(s)
 			if err != nil {
-				return err
-			}
-			if s, err = freezeAnew(s, stale); err != nil {
 				return err
 			}
 			done = len(nodes) > 0 && sealed[nodes[0]] // all members of a group are, or none

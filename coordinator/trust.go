@@ -41,6 +41,13 @@ func Trusted(stored, config *tasks.Node, drivers []tasks.Driver) tasks.Node {
 // Unnamed reports whether a node names no place: nothing is known of it but from an archive.
 func Unnamed(n *tasks.Node) bool { return n.Source == "" && len(n.Options) == 0 }
 
+// untrustedSource is the error for a node of a dump that is resumed, of which nothing but the archive says what to run.
+func untrustedSource(path string) error {
+	return &resumeError{
+		fmt.Errorf("dump node %s: %w", path, ErrUntrusted), "give the set that has the node with --config, or dump anew",
+	}
+}
+
 // untrusted is the error for a node of which nothing but the archive says what to run.
 func untrusted(path string) error {
 	return &untrustedError{fmt.Errorf("restore node %s: %w", path, ErrUntrusted), path}

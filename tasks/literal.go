@@ -15,6 +15,8 @@ const secretKey = `(?:password|passwd|passphrase|secret|token|access_?key|secret
 var (
 	// assignment is KEY=VALUE, the value bare or quoted: "host=x password='a b'", "--password=x", "PGPASSWORD=x".
 	assignment = regexp.MustCompile(`(?i)` + secretKey + `\s*=\s*('(?:[^'\\]|\\.)*'?|"(?:[^"\\]|\\.)*"?|[^\s;&]*)`)
+	// embeddedURL is a URL with a password inside a longer text, such as a program's arguments.
+	embeddedURL = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s'"@/:]*:([^\s'"@/]*)@`)
 	// goDSN is the form that Go's MySQL driver takes: user:password@tcp(host)/name.
 	goDSN = regexp.MustCompile(`^[^:/@\s]*:(.*)@[A-Za-z0-9]*[(/]`)
 )
@@ -29,6 +31,11 @@ func HasLiteralSecret(source string) bool {
 	}
 	if m := goDSN.FindStringSubmatch(text); m != nil && isLiteral(m[1]) {
 		return true
+	}
+	for _, m := range embeddedURL.FindAllStringSubmatch(text, -1) {
+		if isLiteral(m[1]) {
+			return true
+		}
 	}
 	return hasAssignedSecret(text)
 }

@@ -109,6 +109,9 @@ func TestHasLiteralSecret(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]bool{
 		"postgres://u:hunter2@h/d":                   true,
+		"curl http://u:hunter2@h/":                   true,
+		"sh -c 'curl http://u:hunter2@h/ | gzip'":    true,
+		"curl http://u:${PW}@h/ http://h:80/a@b":     false,
 		"postgres://u:hunter2@h":                     true,
 		"postgres://:hunter2@h/d":                    true,
 		"postgres://u:p%40x@h/d":                     true,

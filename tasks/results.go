@@ -15,9 +15,6 @@ type FreezeNode struct {
 	Node string `json:"node"`
 	// Step is the part step that the freeze task grows for this node.
 	Step string `json:"step"`
-	// Anew tells that a resumed run takes nothing that an earlier life stored of the node: what comes before it in the order is
-	// dumped again.
-	Anew bool `json:"anew,omitempty"`
 }
 
 // FreezeResult is what a freeze task answers, by node path.
@@ -54,9 +51,6 @@ type PartSpec struct {
 	// Identities are those of the tree's root when it was listed: a range of another tree (a root that was unmounted, or
 	// another machine's) must not pass for it.
 	Identities []string `json:"identities,omitempty"`
-	// Adopt is the key of a segment that an earlier life of the run stored for this very range; "" for none. If it is whole
-	// it is taken as the result.
-	Adopt string `json:"adopt,omitempty"`
 }
 
 // SealSpec tells a seal task what it seals.

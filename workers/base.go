@@ -12,12 +12,14 @@ import (
 // baseCursor goes through a range of an earlier dump's entries in step with a walk, to find contents that need not be
 // read again. The zero of it, a nil cursor, knows nothing.
 type baseCursor struct {
-	run      *runContext
-	segments []archive.SegmentRecord // those that overlap the range and are not read yet
-	entries  []archive.Entry         // of the segment that was read last
+	segments []readSegment   // those that overlap the range and are not read yet
+	entries  []archive.Entry // of the segment that was read last
 	at       int
 	presence *archive.Presence
 }
+
+// readSegment calls yield for the entries of a segment.
+type readSegment func(ctx context.Context, yield func(archive.Entry) error) error
 
 // openBase returns a cursor over the base dump's entries of the range.
 func (a *attempt) openBase(ctx context.Context, path string, span drivers.Range) (*baseCursor, error) {
@@ -33,10 +35,12 @@ func (a *attempt) openBase(ctx context.Context, path string, span drivers.Range)
 	if manifest == nil || manifest.Driver != node.Driver || manifest.Source != node.Source {
 		return nil, nil //nolint:nilnil // a nil cursor knows nothing
 	}
-	c := &baseCursor{run: a.run, presence: a.run.archive.NewPresence()}
+	c := &baseCursor{presence: a.run.archive.NewPresence()}
 	for _, s := range manifest.Segments {
 		if (span.To == "" || string(s.From) < span.To) && (len(s.To) == 0 || string(s.To) > span.From) {
-			c.segments = append(c.segments, s)
+			c.segments = append(c.segments, func(ctx context.Context, yield func(archive.Entry) error) error {
+				return a.run.archive.Segment(ctx, s, yield)
+			})
 		}
 	}
 	return c, nil
@@ -76,19 +80,19 @@ func (c *baseCursor) unchanged(ctx context.Context, e drivers.Entry) (_ []*archi
 
 // nextSegment reads the next segment that overlaps the range; a segment is small by its making.
 func (c *baseCursor) nextSegment(ctx context.Context) error {
-	record := c.segments[0]
+	read := c.segments[0]
 	c.segments = c.segments[1:]
 	c.entries, c.at = c.entries[:0], 0
-	err := c.run.archive.Segment(ctx, record, func(e archive.Entry) error {
+	err := read(ctx, func(e archive.Entry) error {
 		c.entries = append(c.entries, e)
 		return nil
 	})
-	if errors.Is(err, archive.ErrCorrupt) || errors.Is(err, archive.ErrNotFound) {
+	if errors.Is(err, archive.ErrCorrupt) || errors.Is(err, archive.ErrNotFound) || errors.Is(err, archive.ErrNewerFormat) {
 		c.entries = c.entries[:0] // not to be built on: what it held is read again
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read segment of the earlier dump: %w", err)
+		return fmt.Errorf("read segment to build on: %w", err)
 	}
 	return nil
 }

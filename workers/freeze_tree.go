@@ -58,7 +58,11 @@ func (a *attempt) listTree(ctx context.Context, n tasks.FreezeNode) (_ any, err 
 		return nil, err
 	}
 	if !c.next.Done {
-		if err := c.list(ctx, tree); err != nil {
+		err = list(ctx, tree, drivers.Range{From: string(c.next.From)}, func(e drivers.Entry) error { return c.add(ctx, e) })
+		if err != nil {
+			return nil, fmt.Errorf("list node %s: %w", n.Node, err)
+		}
+		if err := c.last(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -113,46 +117,11 @@ type cutter struct {
 	flushed time.Time // when ranges were given to the ledger last
 }
 
-// list lists what is not in a segment of an earlier life of the run; those segments become tasks as they are.
-func (c *cutter) list(ctx context.Context, tree drivers.Tree) error {
-	stored, err := c.storedSegments(ctx)
-	if err != nil {
-		return err
-	}
-	for {
-		gap := drivers.Range{From: string(c.next.From)}
-		if len(stored) > 0 {
-			gap.To = stored[0].From
-		}
-		if len(stored) == 0 || gap.To > gap.From {
-			if err := list(ctx, tree, gap, func(e drivers.Entry) error { return c.add(ctx, e) }); err != nil {
-				return fmt.Errorf("list node %s: %w", c.node.Node, err)
-			}
-			if gap.To == "" {
-				return c.last(ctx)
-			}
-			if err := c.cut(gap.To, ""); err != nil {
-				return err
-			}
-		}
-		if err := c.cut(stored[0].To, stored[0].Key); err != nil {
-			return err
-		}
-		if err := c.flushSome(ctx); err != nil {
-			return err
-		}
-		if stored[0].To == "" {
-			return c.close(ctx)
-		}
-		stored = stored[1:]
-	}
-}
-
 // add takes one entry into the current range, or begins a new range with it.
 func (c *cutter) add(ctx context.Context, e drivers.Entry) error {
 	full := c.entries > 0 && (c.entries >= rangeEntries || c.bytes+e.Size > rangeBytes)
 	if full {
-		if err := c.cut(e.Path, ""); err != nil {
+		if err := c.cut(e.Path); err != nil {
 			return err
 		}
 		if err := c.flushSome(ctx); err != nil {
@@ -176,10 +145,10 @@ func (c *cutter) flushSome(ctx context.Context) error {
 	return nil
 }
 
-// cut ends the current range before to ("": the end). adopt is the segment that holds the range already, if any.
-func (c *cutter) cut(to, adopt string) error {
+// cut ends the current range before to ("": the end).
+func (c *cutter) cut(to string) error {
 	spec, err := json.Marshal(tasks.PartSpec{
-		Index: c.next.Index, Epoch: c.claim.Epoch, From: c.next.From, To: []byte(to), Identities: c.next.Identities, Adopt: adopt,
+		Index: c.next.Index, Epoch: c.claim.Epoch, From: c.next.From, To: []byte(to), Identities: c.next.Identities,
 	})
 	if err != nil {
 		return fmt.Errorf("encode range %d of node %s: %w", c.next.Index, c.node.Node, err)
@@ -204,13 +173,9 @@ func (c *cutter) flush(ctx context.Context) error {
 }
 
 func (c *cutter) last(ctx context.Context) error {
-	if err := c.cut("", ""); err != nil {
+	if err := c.cut(""); err != nil {
 		return err
 	}
-	return c.close(ctx)
-}
-
-func (c *cutter) close(ctx context.Context) error {
 	c.growth.Close, c.next.Done = true, true
 	return c.flush(ctx)
 }

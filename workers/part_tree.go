@@ -31,17 +31,19 @@ func (a *attempt) dumpRange(ctx context.Context, spec tasks.PartSpec) (_ any, er
 	if err := sameRoot(ctx, tree, path, spec.Identities); err != nil {
 		return nil, err
 	}
-	if result, ok, err := a.adopt(ctx, spec); ok || err != nil {
-		return result, err
-	}
 	span := drivers.Range{From: string(spec.From), To: string(spec.To)}
+	root := rootText(spec.Identities)
+	earlier, err := a.openEarlier(ctx, path, span, root)
+	if err != nil {
+		return nil, err
+	}
 	base, err := a.openBase(ctx, path, span)
 	if err != nil {
 		return nil, err
 	}
 	content := a.run.archive.NewContentWriter(ctx)
 	defer content.Close()
-	d := rangeDump{attempt: a, tree: tree, base: base, content: content, index: spec.Index, span: span, root: rootText(spec.Identities)}
+	d := rangeDump{attempt: a, tree: tree, earlier: earlier, base: base, content: content, index: spec.Index, span: span, root: root}
 	if err := d.readRange(ctx, span); err != nil {
 		return nil, fmt.Errorf("dump node %s: %w", path, err)
 	}
@@ -59,6 +61,7 @@ func (a *attempt) dumpRange(ctx context.Context, spec tasks.PartSpec) (_ any, er
 type rangeDump struct {
 	*attempt
 	tree     drivers.Tree
+	earlier  *baseCursor // what earlier lives of the run stored
 	base     *baseCursor
 	content  *archive.ContentWriter
 	index    int
@@ -116,7 +119,12 @@ func (d *rangeDump) add(ctx context.Context, e drivers.Entry) (err error) {
 	t := turn{entry: e}
 	file := e.Err == nil && e.Type == drivers.TypeFile
 	if file {
-		if t.known, t.same, err = d.base.unchanged(ctx, e); err != nil {
+		for _, before := range []*baseCursor{d.earlier, d.base} {
+			if t.known, t.same, err = before.unchanged(ctx, e); err != nil || t.same {
+				break
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -154,6 +154,7 @@ type runContext struct {
 	manifest  *archive.Manifest
 	manifests map[string]*archive.NodeManifest
 	bases     map[string]*archive.NodeManifest
+	stored    map[string][]archive.StoredSegment // of earlier lives
 }
 
 // runsKept bounds the number of runs whose plans a worker keeps in memory.
@@ -179,6 +180,7 @@ func (w *Worker) run(ctx context.Context, claim ledger.Claim) (*runContext, erro
 	r = &runContext{
 		plan: plan, archive: a, ref: archive.Ref{Set: plan.Set, Dump: plan.Dump},
 		nodes: make(map[string]tasks.Node), manifests: make(map[string]*archive.NodeManifest), bases: make(map[string]*archive.NodeManifest),
+		stored: make(map[string][]archive.StoredSegment),
 	}
 	for path, node := range plan.Root.Walk() {
 		r.nodes[path] = *node

@@ -206,7 +206,9 @@ func (a *app) reportDump(o coordinator.Outcome, code int, place string, root *ta
 	a.reportFailures(o.Failures)
 	if code != exitOK && code != exitIncomplete {
 		a.console.problem("error", fmt.Sprintf("dump %s, nothing was committed, run %s", stateText(o), o.Run))
-		a.hintResume(o.Run, code)
+		if !a.namesPrograms(root) { // they are not taken from the archive, and stand in no config
+			a.hintResume(o.Run, code)
+		}
 		return &exitError{code}
 	}
 	r := dumpResult{
@@ -240,6 +242,16 @@ func (a *app) reportDump(o coordinator.Outcome, code int, place string, root *ta
 		return &exitError{code}
 	}
 	return nil
+}
+
+// namesPrograms tells whether a node's source, as it stands on a command line, is a program.
+func (a *app) namesPrograms(root *tasks.Node) bool {
+	for _, n := range root.Walk() {
+		if a.executes(n.Driver) && n.Source != "" && a.place(a.config, envConfig) == "" {
+			return true
+		}
+	}
+	return false
 }
 
 func (a *app) summariseDump(r dumpResult, root *tasks.Node) {

@@ -329,6 +329,26 @@ func TestResumeShowsForeignPlaces(t *testing.T) {
 	}
 }
 
+// TestResumeWithoutPlan: killed between its mark and its plan, a run has nothing to go on with, and can be ended.
+func TestResumeWithoutPlan(t *testing.T) {
+	t.Parallel()
+	source := writeTree(t, map[string]string{"a": "1"})
+	place := filepath.Join(t.TempDir(), "archive")
+	dump := strings.TrimSpace(mustCall(t, "dump", "--archive", place, "dir:"+source))
+	run := interrupt(t, place, dead(t))
+	if err := os.RemoveAll(filepath.Join(place, "dumps", "default", dump)); err != nil {
+		t.Fatal(err)
+	}
+	_, problems, code := call(t, "resume", "--archive", place)
+	if code != exitUsage || !strings.Contains(problems, "it was killed before it began\nsalvor: hint: dump anew; salvor cancel "+run.Run) {
+		t.Errorf("resume: exit code %d\n%s", code, problems)
+	}
+	mustCall(t, "cancel", "--archive", place, run.Run)
+	if runs := mustCall(t, "runs", "--archive", place); strings.Contains(runs, "open") {
+		t.Errorf("runs after the cancel:\n%s", runs)
+	}
+}
+
 // TestResumeHealsItsReport: the dump was committed, and the report says otherwise.
 func TestResumeHealsItsReport(t *testing.T) {
 	t.Parallel()
