@@ -144,7 +144,7 @@ func TestRedisNeedsItsSecret(t *testing.T) {
 				if err := server.Process.Kill(); err != nil {
 					t.Error(err)
 				}
-				<-ended
+				t.Log(<-ended)
 			}
 
 			open := p.start(t, []string{"redis-server", "--bind", "127.0.0.1", "--port", p.port, "--save", ""}, nil)
