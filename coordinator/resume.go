@@ -17,7 +17,7 @@ import (
 // Errors of [Coordinator.Resume]. They have hints.
 var (
 	// ErrRunAlive is returned for a run that another process carries out, or may.
-	ErrRunAlive = errors.New("the run may still be carried out")
+	ErrRunAlive = errors.New("it may still be carried out")
 	// ErrElsewhere is returned for a run whose places are those of another machine, as far as is known.
 	ErrElsewhere = errors.New("its places are another machine's")
 	// ErrRunDone is returned for a run that ended with all that it could do.
@@ -304,7 +304,7 @@ func (c *Coordinator) mayTakeOver(r ResumeRequest, past pastRun) error {
 	}
 	p := past.process
 	refuse := func(hint, format string, args ...any) error {
-		return &resumeError{fmt.Errorf("resume run %s: %w: "+format, append([]any{past.plan.Run, ErrRunAlive}, args...)...), hint}
+		return &resumeError{fmt.Errorf("run %s: %w: "+format, append([]any{past.plan.Run, ErrRunAlive}, args...)...), hint}
 	}
 	if p.Queue != self.Queue {
 		if p.Queue == "" {
@@ -325,7 +325,7 @@ func (c *Coordinator) mayTakeOver(r ResumeRequest, past pastRun) error {
 	case lifeOver:
 		return nil
 	case lifeGoesOn:
-		return refuse("wait for that process, or end it first", "process %d on this machine carries it out", p.PID)
+		return refuse(fmt.Sprintf("wait for it, or end it: kill %d", p.PID), "process %d on this machine carries it out", p.PID)
 	default:
 		if p.Queue != "" {
 			return nil // the ledger there does not know it any more, so its coordinator and its workers have let go

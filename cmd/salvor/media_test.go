@@ -139,6 +139,9 @@ type memoryStore struct {
 	buckets map[string]*blob.Bucket
 }
 
+// memory is registered before any test opens a bucket: gocloud's register of schemes has no lock.
+var memory = newMemoryStore("testmemory")
+
 func newMemoryStore(scheme string) *memoryStore {
 	m := &memoryStore{scheme: scheme, buckets: make(map[string]*blob.Bucket)}
 	blob.DefaultURLMux().RegisterBucket(scheme, m)
@@ -238,7 +241,7 @@ func sameMedia(t *testing.T, what string, want, got map[string]mediaObject) {
 func TestMedia(t *testing.T) {
 	t.Parallel()
 	for name, store := range map[string]mediaStore{
-		"memory": newMemoryStore("testmemory"), "s3": s3Store{testenv.NewS3(t, 1000)},
+		"memory": memory, "s3": s3Store{testenv.NewS3(t, 1000)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -74,7 +74,7 @@ func (a *app) resume(ctx context.Context, o resumeOptions, args []string) (err e
 		return err
 	}
 	defer func() { err = also(err, store.Close()) }()
-	run, err := a.interruptedRun(ctx, store, s, args)
+	run, err := a.interruptedRun(ctx, store, args)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (a *app) confirmPlaces(plan *tasks.Plan, config *tasks.Node) error {
 const maxPlaces = 20
 
 // interruptedRun finds the run that is named, or the only one that is open.
-func (a *app) interruptedRun(ctx context.Context, store *archive.Archive, s settings, args []string) (archive.Run, error) {
+func (a *app) interruptedRun(ctx context.Context, store *archive.Archive, args []string) (archive.Run, error) {
 	if len(args) > 0 {
 		return store.Run(ctx, args[0])
 	}
@@ -198,7 +198,7 @@ func (a *app) interruptedRun(ctx context.Context, store *archive.Archive, s sett
 		if err != nil {
 			return archive.Run{}, err
 		}
-		if r.State == archive.StateOpen && (s.setName == "" || l.Set == s.setName) {
+		if r.State == archive.StateOpen && (a.set == "" || l.Set == a.set) {
 			open = append(open, r)
 		}
 	}

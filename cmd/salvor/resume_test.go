@@ -155,7 +155,7 @@ func TestResumeRefuses(t *testing.T) {
 			dump := strings.TrimSpace(mustCall(t, "dump", "--archive", place, "dir:"+source))
 			run := interrupt(t, place, c.process)
 			_, problems, code := call(t, "resume", "--archive", place)
-			want := fmt.Sprintf("salvor: error: resume run %s: the run may still be carried out: %s", run.Run, c.want)
+			want := fmt.Sprintf("salvor: error: run %s: it may still be carried out: %s", run.Run, c.want)
 			if code != exitUsage || problems != want {
 				t.Errorf("exit code %d, want %d\n%swant\n%s", code, exitUsage, problems, want)
 			}
