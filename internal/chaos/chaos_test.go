@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -119,6 +120,7 @@ func newSubject(t *testing.T) *subject {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
+	seeSources(t)
 	for i := range files {
 		name := filepath.Join(s.tree, fmt.Sprintf("d%02d", i/directory), fmt.Sprintf("f%05d", i))
 		write(t, name, fmt.Appendf(nil, "file %d", i))
@@ -146,6 +148,21 @@ func newSubject(t *testing.T) *subject {
 	s.dumpTime = trial.must(t, trial.dumpArgs()...)
 	s.restoreTime = trial.must(t, trial.restoreArgs()...)
 	return s
+}
+
+// seeSources looks at the program's sources, so that the go command does not take the results of an earlier program for this
+// one's: of what a test builds it knows nothing, of files that a test looks at it does.
+func seeSources(t *testing.T) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join("..", ".."), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && (filepath.Ext(path) == ".go" || filepath.Ext(path) == ".lua") {
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func write(t *testing.T, name string, data []byte) {
