@@ -14,7 +14,7 @@ type ContentReader struct {
 	archive *Archive
 	seat    int64
 	packs   [2]cachedPack // used when reading whole packs; the first was used last
-	stored  []byte
+	stored  []byte        // used otherwise
 	decoded []byte
 	zstd    *zstd.Decoder
 }
@@ -25,14 +25,19 @@ type cachedPack struct {
 	data []byte
 }
 
+const (
+	rangeSeat = 2 // blocks: a stored chunk and its content
+	wholeSeat = 3 // two packs, and a chunk's content
+)
+
 // NewContentReader returns a reader of chunks. whole tells that the entries are read in order, and most of them: packs
 // are then fetched whole, once, and the last two are kept. Without it, only the ranges that are asked for are fetched.
 //
 // The reader takes its share of the memory budget at the first Chunk and gives it back at [ContentReader.Close].
 func (a *Archive) NewContentReader(whole bool) *ContentReader {
-	r := &ContentReader{archive: a, seat: 2}
+	r := &ContentReader{archive: a, seat: rangeSeat}
 	if whole {
-		r.seat = 4
+		r.seat = wholeSeat
 	}
 	return r
 }
@@ -111,11 +116,13 @@ func (r *ContentReader) open() error {
 	if r.zstd, err = m.decoder(); err != nil {
 		return fmt.Errorf("make decoder: %w", err)
 	}
-	r.stored, r.decoded = m.block(), m.block()
-	if r.seat > 2 {
-		for i := range r.packs {
-			r.packs[i] = cachedPack{buf: m.block()}
-		}
+	r.decoded = m.block()
+	if r.seat < wholeSeat {
+		r.stored = m.block()
+		return nil
+	}
+	for i := range r.packs {
+		r.packs[i] = cachedPack{buf: m.block()}
 	}
 	return nil
 }
@@ -125,7 +132,13 @@ func (r *ContentReader) fetch(ctx context.Context, c *Chunk) ([]byte, error) {
 	if c.Pack != "" && r.packs[0].buf != nil {
 		return r.fromWholePack(ctx, c)
 	}
-	stored := r.stored[:c.Stored]
+	stored := r.stored
+	if stored == nil {
+		// A chunk that is an object of its own takes the place of the pack that was not used last.
+		r.packs[1].name = ""
+		stored = r.packs[1].buf
+	}
+	stored = stored[:c.Stored]
 	if err := readInto(ctx, r.archive.store, c.key(), c.Offset, stored); err != nil {
 		return nil, needed(c.key(), err)
 	}
@@ -166,8 +179,10 @@ func (r *ContentReader) Close() {
 func (r *ContentReader) free() {
 	m := r.archive.memory
 	m.putDecoder(r.zstd)
-	m.recycle(r.stored)
 	m.recycle(r.decoded)
+	if r.stored != nil {
+		m.recycle(r.stored)
+	}
 	for i := range r.packs {
 		if r.packs[i].buf != nil {
 			m.recycle(r.packs[i].buf)

@@ -203,6 +203,27 @@ func TestWritersShareTheBudget(t *testing.T) {
 	})
 }
 
+// TestReadersAtOnce: with the memory that an archive has by default, two tasks read packs at the same time; one alone would leave a
+// processor idle.
+func TestReadersAtOnce(t *testing.T) {
+	t.Parallel()
+	const procs = 2
+	m := newMemory(0, false, procs)
+	for i := range procs {
+		r := &ContentReader{archive: &Archive{memory: m}, seat: wholeSeat}
+		if !m.tryAcquire(r.seat) {
+			t.Fatalf("no memory is left for reader %d", i)
+		}
+		if err := r.open(); err != nil {
+			t.Fatal(err)
+		}
+		defer r.free()
+		if n := len(m.free); n != 0 {
+			t.Errorf("%d buffers are free", n)
+		}
+	}
+}
+
 func TestWaitingForMemoryEndsWithTheContext(t *testing.T) {
 	t.Parallel()
 	location, o := places["local"](t)

@@ -3,6 +3,7 @@ package filesystem
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"strings"
 
@@ -143,4 +144,33 @@ func readLink(at int, name string, size int64) ([]byte, error) {
 			return buf[:n], nil
 		}
 	}
+}
+
+// writeAt writes all of p.
+func writeAt(fd int, p []byte, offset int64) error {
+	for len(p) > 0 {
+		n := 0
+		err := retry(func() (err error) {
+			n, err = unix.Pwrite(fd, p, offset)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return io.ErrUnexpectedEOF
+		}
+		p, offset = p[n:], offset+int64(n)
+	}
+	return nil
+}
+
+// syncHandle makes an open file durable, the way that os.File knows for the system.
+func syncHandle(fd int) error {
+	again, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	file := os.NewFile(uintptr(again), "")
+	return errors.Join(file.Sync(), file.Close())
 }

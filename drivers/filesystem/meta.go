@@ -67,14 +67,20 @@ func (m metaTarget) xattrs() xattrs {
 // The order matters: user attributes need write permission, which the mode may take; a change of owner clears setuid and
 // capabilities; an ACL is part of the mode; everything but the time changes the time of a directory or may do so.
 func (t *Target) setAll(m metaTarget, entry drivers.Entry) error {
-	path, meta := entry.Path, entry.Meta
-	var st unix.Stat_t
-	if err := m.stat(&st); err != nil {
-		return wrap("look at", path, err)
+	// What is there may have any attributes; but for a link, which has none that it could have inherited.
+	n := newborn{inherits: entry.Type != drivers.TypeSymlink}
+	if err := m.stat(&n.stat); err != nil {
+		return wrap("look at", entry.Path, err)
 	}
+	return t.setKnown(m, entry, &n)
+}
+
+// setKnown is setAll for what is known to be as n says.
+func (t *Target) setKnown(m metaTarget, entry drivers.Entry, n *newborn) error {
+	path, meta, st := entry.Path, entry.Meta, n.stat
 	if known(meta) {
 		l := t.heldLimits()
-		changes, err := t.xattrChanges(m, entry, l)
+		changes, err := t.xattrChanges(m, entry, l, n.inherits)
 		if err != nil {
 			return wrap("read attributes of", path, err)
 		}
@@ -167,13 +173,13 @@ func (t *Target) setMode(m metaTarget, entry drivers.Entry, owned bool) error {
 	return t.refusable(warnMode, m.chmod(mode))
 }
 
-// xattrChanges returns what is to be set, and as nil what is to be removed: a new file inherits ACLs from its directory.
-func (t *Target) xattrChanges(m metaTarget, entry drivers.Entry, l limits) (map[string][]byte, error) {
+// xattrChanges returns what is to be set, and as nil what is to be removed: a new file inherits ACLs from its directory. has tells
+// that there may be any.
+func (t *Target) xattrChanges(m metaTarget, entry drivers.Entry, l limits, has bool) (map[string][]byte, error) {
 	x := m.xattrs()
 	wanted := rawXattrs(entry.Meta.Xattrs)
 	var names []string
-	// A link has none that it could have inherited.
-	if entry.Type != drivers.TypeSymlink || len(wanted) > 0 {
+	if has || len(wanted) > 0 {
 		var err error
 		if names, err = x.list(); err != nil && !isRefusal(err) {
 			return nil, err

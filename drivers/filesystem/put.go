@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -32,25 +31,35 @@ func (t *Target) Put(ctx context.Context, target drivers.Target, attempt drivers
 	if entry.Path == "" {
 		return t.unmark(root, "")
 	}
-	dir, name, err := t.parent(root, target, entry.Path)
+	dir, name, err := t.enterFor(root, target, entry.Path)
 	if err != nil {
 		return err
 	}
-	defer closeHandle(dir)
-	if err := t.noteDevice(dir); err != nil {
-		return wrap("look at", entry.Path, err)
+	defer t.leaveDir(dir)
+	p := put{Target: t, target: target, token: attempt.Token, entry: entry, in: dir, dir: dir.fd, name: name}
+	if err := p.put(ctx, content); err != nil {
+		// Should another process have moved or removed the directory, whoever tries again finds that out.
+		t.forgetDir()
+		return err
 	}
-	p := put{Target: t, target: target, token: attempt.Token, entry: entry, dir: dir, name: name}
+	return nil
+}
+
+// put puts the entry.
+func (p *put) put(ctx context.Context, content drivers.ContentReader) error {
+	entry, dir := p.entry, p.dir
 	switch entry.Type {
 	case drivers.TypeDir:
 		return p.directory()
 	case drivers.TypeSocket:
-		t.warn(warnSocket)
+		p.warn(warnSocket)
 		return nil
 	default:
 	}
-	if err := p.free(); err != nil {
-		return err
+	if entry.Type != drivers.TypeFile || entry.Size > smallSize { // to write a small one takes no longer than to look
+		if err := p.free(); err != nil {
+			return err
+		}
 	}
 	switch entry.Type {
 	case drivers.TypeFile:
@@ -109,7 +118,8 @@ type put struct {
 	target drivers.Target
 	token  string
 	entry  drivers.Entry
-	dir    int // handle of the directory that the entry lies in
+	in     *opened // the directory that the entry lies in; nil for Settle, which makes nothing new
+	dir    int     // its handle
 	name   string
 }
 
@@ -214,6 +224,15 @@ func (p *put) taken(kind drivers.EntryType) error {
 	return drivers.WithHint(fmt.Errorf("put %q: a %s is there already: %w", p.entry.Path, kind, drivers.ErrNotEmpty), hint)
 }
 
+// setNew sets the metadata of a file that this process has just made.
+func (p *put) setNew(m metaTarget) error {
+	n, err := p.learn(p.in, m)
+	if err != nil {
+		return wrap("look at", p.entry.Path, err)
+	}
+	return p.setKnown(m, p.entry, n)
+}
+
 // temporary calls create with new temporary names until one is free. Another process may have used the same token: nothing
 // that exists is ever opened.
 func (p *put) temporary(create func(temporary string) error) (string, error) {
@@ -245,23 +264,23 @@ func (p *put) file(ctx context.Context, content drivers.ContentReader) (err erro
 	if err != nil {
 		return wrap("create", p.entry.Path, err)
 	}
-	file := os.NewFile(uintptr(fd), p.entry.Path)
 	published := false
 	defer func() {
 		if !published {
 			p.discard(temporary)
 		}
 	}()
-	if err := p.fill(ctx, file, content); err != nil {
-		_ = file.Close() // the first error counts
+	if err := p.fill(ctx, fd, content); err != nil {
+		_ = unix.Close(fd) // the first error counts
 		return err
 	}
-	err = p.setAll(metaTarget{fd: fd, at: p.dir, name: temporary}, p.entry)
+	err = p.setNew(metaTarget{fd: fd, at: p.dir, name: temporary})
 	if err == nil && syncEach {
-		err = wrap("sync", p.entry.Path, file.Sync())
+		err = wrap("sync", p.entry.Path, syncHandle(fd))
 	}
-	// Closed before it is published: some file systems tell only then that a write failed.
-	if errClose := file.Close(); err == nil {
+	// Closed before it is published: some file systems tell only then that a write failed. Never again after EINTR: the
+	// handle is free by then.
+	if errClose := unix.Close(fd); err == nil && !errors.Is(errClose, unix.EINTR) {
 		err = wrap("write", p.entry.Path, errClose)
 	}
 	if err != nil {
@@ -272,7 +291,7 @@ func (p *put) file(ctx context.Context, content drivers.ContentReader) (err erro
 }
 
 // fill writes the content.
-func (p *put) fill(ctx context.Context, file *os.File, content drivers.ContentReader) error {
+func (p *put) fill(ctx context.Context, fd int, content drivers.ContentReader) error {
 	buffer, ok := p.buffers.Get().(*[bufferSize]byte)
 	if !ok {
 		buffer = new([bufferSize]byte)
@@ -294,7 +313,7 @@ func (p *put) fill(ctx context.Context, file *os.File, content drivers.ContentRe
 			return p.wrongSize(size + extent.Length)
 		}
 		if !extent.Hole {
-			if err := p.fillExtent(ctx, file, content, size, extent.Length, buffer[:]); err != nil {
+			if err := p.fillExtent(ctx, fd, content, size, extent.Length, buffer[:]); err != nil {
 				return err
 			}
 			end = size + extent.Length
@@ -305,13 +324,13 @@ func (p *put) fill(ctx context.Context, file *os.File, content drivers.ContentRe
 		return p.wrongSize(size)
 	}
 	if end < size { // a hole at the end
-		return wrap("write", p.entry.Path, file.Truncate(size))
+		return wrap("write", p.entry.Path, retry(func() error { return unix.Ftruncate(fd, size) }))
 	}
 	return nil
 }
 
 // fillExtent writes the bytes of one extent at its offset.
-func (p *put) fillExtent(ctx context.Context, file *os.File, content io.Reader, offset, length int64, buffer []byte) error {
+func (p *put) fillExtent(ctx context.Context, fd int, content io.Reader, offset, length int64, buffer []byte) error {
 	var done int64
 	for {
 		n, err := content.Read(buffer)
@@ -319,7 +338,7 @@ func (p *put) fillExtent(ctx context.Context, file *os.File, content io.Reader, 
 			return p.wrongSize(offset + done + int64(n))
 		}
 		if n > 0 {
-			if _, err := file.WriteAt(buffer[:n], offset+done); err != nil {
+			if err := writeAt(fd, buffer[:n], offset+done); err != nil {
 				return wrap("write", p.entry.Path, err)
 			}
 			done += int64(n)

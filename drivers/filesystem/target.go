@@ -42,6 +42,7 @@ type Target struct {
 	runs     map[string]struct{} // whose locks are held
 	warnings map[string]int64
 	devices  map[uint64]int // a handle on each file system that was written to
+	last     *opened        // what Put wrote to last; nil if nothing
 
 	settleMu sync.Mutex
 	settling settling
@@ -68,7 +69,10 @@ const (
 	modeImplicit = 0o1700 // made as a parent; no entry was put for it
 )
 
-const bufferSize = 128 << 10
+const (
+	bufferSize = 128 << 10
+	smallSize  = bufferSize // of a file that is written before a look at its place
+)
 
 func newTarget(t *Tree) *Target {
 	return &Target{
@@ -177,6 +181,7 @@ func (t *Target) close() error {
 	t.settleMu.Lock()
 	t.settling = settling{}
 	t.settleMu.Unlock()
+	t.forgetDir()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.root >= 0 {

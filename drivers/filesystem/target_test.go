@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"salvor/drivers"
@@ -212,11 +213,54 @@ func TestInheritedACL(t *testing.T) {
 	}
 	must(t, unix.Setxattr(place, "system.posix_acl_default", acl(7, 5, 5), 0))
 	tree := open(t, place, nil)
-	must(t, putFile(t, tree.target, careful, "d/file", "text"))
+	for _, path := range []string{"d/file", "d/next", "top", "d/last"} {
+		must(t, putFile(t, tree.target, careful, path, "text"))
+	}
 	must(t, tree.target.Settle(t.Context(), careful, attempt, dirEntry("d", 0o750)))
-	for path, mode := range map[string]uint32{"d": 0o750, "d/file": 0o644} {
+	for path, mode := range map[string]uint32{"d": 0o750, "d/file": 0o644, "d/next": 0o644, "d/last": 0o644, "top": 0o644} {
 		if e := one(t, tree, path); len(e.Meta.Xattrs) > 0 || e.Meta.Mode != mode {
 			t.Errorf("%q has mode %o and attributes %q", path, e.Meta.Mode, e.Meta.Xattrs)
+		}
+	}
+}
+
+// TestRemovedDirectory: a directory that is kept open from one entry to the next may go meanwhile.
+func TestRemovedDirectory(t *testing.T) {
+	t.Parallel()
+	place := t.TempDir()
+	tree := open(t, place, nil)
+	must(t, putFile(t, tree.target, careful, "d/first", "text"))
+	must(t, os.RemoveAll(filepath.Join(place, "d")))
+	if err := putFile(t, tree.target, careful, "d/second", "text"); err == nil {
+		t.Error("a file was put into a directory that is gone")
+	}
+	must(t, putFile(t, tree.target, careful, "d/second", "text"))
+	if diff := cmp.Diff([]string{"second"}, names(t, filepath.Join(place, "d"))); diff != "" {
+		t.Errorf("put again (-want +got):\n%s", diff)
+	}
+}
+
+// TestOneDirectoryAtOnce puts into two directories from several goroutines: the one that is kept open belongs to all of them.
+func TestOneDirectoryAtOnce(t *testing.T) {
+	t.Parallel()
+	place := t.TempDir()
+	tree := open(t, place, nil)
+	var g errgroup.Group
+	for i := range 4 {
+		g.Go(func() error {
+			for j := range 50 {
+				path, text := fmt.Sprintf("%d/%d-%d", j%2, i, j), fmt.Sprint(i, j)
+				if err := tree.target.Put(t.Context(), careful, attempt, fileEntry(path, text), drivertest.Extents(text)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	must(t, g.Wait())
+	for _, dir := range []string{"0", "1"} {
+		if n := len(names(t, filepath.Join(place, dir))); n != 100 {
+			t.Errorf("%d files in directory %s", n, dir)
 		}
 	}
 }
@@ -416,6 +460,7 @@ func TestPutSwapped(t *testing.T) {
 			if putFile(t, tree.target, rules, fmt.Sprintf("d/%d", i), "x") == nil {
 				done++
 			}
+			tree.target.forgetDir() // it is reached anew each time
 			if i%10 == 0 {
 				_ = tree.target.Remove(t.Context(), "d/kept")
 				_ = tree.target.Settle(t.Context(), rules, attempt, dirEntry("d", 0o1777))
