@@ -111,8 +111,8 @@ func firstLine(err error) string {
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "salvor",
-		Short: "Dump, restore and verify sets of databases and directories",
-		Long: "salvor dumps databases and directories as one ordered, coherent set into an archive, and restores it.\n\n" +
+		Short: "Dump, restore and verify sets of databases, buckets and directories",
+		Long: "salvor dumps databases, buckets and directories as one ordered, coherent set into an archive, and restores it.\n\n" +
 			"The set stands in a file (backupset.yaml), or on the command line as NAME=SCHEME:PLACE." + a.schemesHelp() +
 			"\n\nResults go to stdout, all else to stderr." + exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitResumable,
 			exitMissing, exitAccess, exitCorrupt, exitInterrupted),
@@ -143,7 +143,28 @@ func (a *app) rootCommand() *cobra.Command {
 		a.runsCommand(), a.watchCommand(), a.cancelCommand(), a.resumeCommand(), a.workerCommand(), a.workersCommand(), a.demoCommand(),
 		a.versionCommand(),
 	)
+	strictTopics(root)
 	return root
+}
+
+// strictTopics has help and completion refuse what they do not know; cobra's own say so and succeed.
+func strictTopics(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Args = func(_ *cobra.Command, topics []string) error {
+				if _, rest, err := root.Find(topics); err != nil || len(rest) > 0 {
+					return usagef("", "no help on %q", strings.Join(topics, " "))
+				}
+				return nil
+			}
+		case "completion":
+			c.Args = cobra.NoArgs
+			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
 }
 
 func (a *app) schemesHelp() string {

@@ -60,6 +60,10 @@ func parseLocation(text string) (location, error) {
 		return location{}, fmt.Errorf("unknown scheme %q (have %s, or a directory): %w",
 			u.Scheme, strings.Join(schemes, ", "), drivers.ErrInvalid)
 	}
+	if u.User != nil {
+		return location{}, drivers.WithHint(fmt.Errorf("source %s: no user or password can stand before a bucket's name: %w",
+			displayURL(u, ""), drivers.ErrInvalid), "where credentials come from: docs/media.md")
+	}
 	if u.Host == "" {
 		return location{}, fmt.Errorf("source %s names no bucket: %w", displayURL(u, ""), drivers.ErrInvalid)
 	}
@@ -72,7 +76,7 @@ func parseLocation(text string) (location, error) {
 		prefix = strings.TrimSuffix(folder, "/") + "/"
 	}
 	q.Del("prefix")
-	opened := url.URL{Scheme: u.Scheme, User: u.User, Host: u.Host, RawQuery: q.Encode()}
+	opened := url.URL{Scheme: u.Scheme, Host: u.Host, RawQuery: q.Encode()}
 	return location{
 		url: &opened, provider: u.Scheme, bucket: u.Host, prefix: prefix, display: displayURL(&opened, prefix),
 	}, nil

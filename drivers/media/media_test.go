@@ -71,6 +71,7 @@ func TestLocations(t *testing.T) {
 		"s3://":               "source s3:// names no bucket",
 		"s3://b/a?prefix=b":   "source s3://b/b: a path and ?prefix=, which mean the same",
 		"file://srv/a":        "source file://srv",
+		"s3://KEY:SECRET@b/a": "source s3://b: no user or password can stand before a bucket's name",
 		"s3://b?x=%zz":        "",
 		"s3://us er:pw@b/%zz": "the source is no URL",
 	} {
