@@ -452,9 +452,12 @@ func TestFleetCoordinatorIsKilled(t *testing.T) {
 		t.Errorf("report %+v", r)
 	}
 	s.run(exitOK, "verify")
-	if keys := s.redis.Do("EXISTS {salvor1}:r:" + id); keys != ":0" {
-		t.Errorf("the ledger still has the run: %s", keys)
-	}
+	testenv.Eventually(t, time.Minute, func() string { // the report comes first
+		if keys := s.redis.Do("EXISTS {salvor1}:r:" + id); keys != ":0" {
+			return "the ledger still has the run: " + keys
+		}
+		return ""
+	})
 }
 
 // A coordinator that was but slow learns how its run ended from the report that a worker stored.

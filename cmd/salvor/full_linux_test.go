@@ -240,7 +240,7 @@ func TestFullTarget(t *testing.T) {
 	d.set(t, "size=600k")
 	files := []string{"restore", "--archive", archive, "--only", "files", "--into", target}
 	fails(t, map[string]string{d.path: "DISK"}, exitFailed,
-		"salvor: error: restore node default/files: write \"vast\": no space left (write vast: no space left on device)\n"+failed, files...)
+		"salvor: error: restore node default/files: write \"vast\": no space left (no space left on device)\n"+failed, files...)
 	if got := d.leftovers(t); len(got) > 0 {
 		t.Errorf("it left %v", got)
 	}
