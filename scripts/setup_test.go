@@ -98,7 +98,7 @@ func (m machine) asRoot(t *testing.T) []string {
 }
 
 func everything() []string {
-	return []string{"gcc", "redis-server", "sqlite3", "unzip", "zstd", "jq", "git"}
+	return []string{"gcc", "redis-server", "sqlite3", "unzip", "zstd", "jq", "git", "postgres"}
 }
 
 func TestSetupSaysNothingWhereAllIsThere(t *testing.T) {

@@ -88,6 +88,11 @@ type process struct {
 
 // start runs a program that dies with this one.
 func start(dir, program string, args ...string) (*process, error) {
+	return startAs(nil, dir, program, args...)
+}
+
+// startAs runs a program that dies with this one, as another user where one is given.
+func startAs(u *user, dir, program string, args ...string) (*process, error) {
 	p := &process{exited: make(chan struct{}), log: &tail{}}
 	started := make(chan error)
 	go func() {
@@ -98,6 +103,9 @@ func start(dir, program string, args ...string) (*process, error) {
 		p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, p.log, p.log
 		p.cmd.WaitDelay = time.Second
 		bind(p.cmd)
+		if u != nil {
+			u.assume(p.cmd)
+		}
 		if err := p.cmd.Start(); err != nil {
 			started <- err
 			return

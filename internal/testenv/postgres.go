@@ -1,0 +1,420 @@
+//go:build unix
+
+package testenv
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// PostgresOptions says how a private PostgreSQL server is set up.
+type PostgresOptions struct {
+	// Password is asked of everybody who connects; "" asks nobody.
+	Password string
+	// TLS accepts connections by TCP only with TLS. The certificate is in Dir/server.crt and is its own authority.
+	TLS bool
+	// Durable leaves the server's settings at their defaults, for measurements. Without it nothing is synced to disk.
+	Durable bool
+	// Settings are lines of postgresql.conf.
+	Settings []string
+	// Bin is the directory of the server's programs; "" takes the newest that is installed.
+	Bin string
+}
+
+// PostgresServer is a private PostgreSQL. Its methods fail the test where they cannot do their work.
+type PostgresServer struct {
+	// Dir holds the server's data in Dir/data, and its socket.
+	Dir string
+	// Bin holds the programs of the server's version.
+	Bin string
+	// Port is the server's port, on the loopback interface and of the socket.
+	Port int
+
+	t       testing.TB
+	user    *user
+	options PostgresOptions
+	process *process
+	names   atomic.Int64
+}
+
+// PostgresUser is the superuser of private servers.
+const PostgresUser = "salvor_test"
+
+// PostgresBins returns the directories of the installed servers' programs, the newest version first.
+func PostgresBins() []string {
+	var dirs []string
+	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/libexec/postgresql*", "/opt/homebrew/opt/postgresql@*/bin"} {
+		found, err := filepath.Glob(pattern + "/initdb")
+		if err != nil {
+			continue
+		}
+		for i := len(found) - 1; i >= 0; i-- {
+			dirs = append(dirs, filepath.Dir(found[i]))
+		}
+	}
+	if len(dirs) == 0 {
+		if path, err := exec.LookPath("initdb"); err == nil {
+			dirs = append(dirs, filepath.Dir(path))
+		}
+	}
+	return dirs
+}
+
+// Postgres starts a private PostgreSQL, which ends with the test. It never runs as root.
+func Postgres(t testing.TB, o PostgresOptions) *PostgresServer {
+	t.Helper()
+	bin := o.Bin
+	if bin == "" {
+		bins := append(PostgresBins(), "")
+		bin = bins[0]
+	}
+	Program(t, "postgres", filepath.Join(bin, "initdb"))
+	u, err := lesser()
+	if err != nil {
+		t.Fatalf("start postgres: %v", err)
+	}
+	s := &PostgresServer{Bin: bin, t: t, user: u, options: o}
+	if s.Dir, err = s.makeDir(); err != nil {
+		t.Fatalf("start postgres: %v", err)
+	}
+	t.Cleanup(func() {
+		s.stop(syscall.SIGQUIT)
+		_ = os.RemoveAll(s.Dir)
+	})
+	if err := s.initialise(); err != nil {
+		t.Fatalf("start postgres: %v", err)
+	}
+	const attempts = 5 // another process may take the port in between
+	for try := 1; ; try++ {
+		s.Port = FreePort(t)
+		err := s.start()
+		if err == nil {
+			return s
+		}
+		if try == attempts {
+			t.Fatalf("start postgres: %v", err)
+		}
+	}
+}
+
+// makeDir makes the server's directory. A test's own directory lies below one that only its owner may enter.
+func (s *PostgresServer) makeDir() (string, error) {
+	dir, err := os.MkdirTemp("/tmp", "salvor-pg-") // a short path: a socket's has at most 107 bytes
+	if err != nil {
+		return "", err
+	}
+	return dir, s.user.own(dir)
+}
+
+func (s *PostgresServer) initialise() error {
+	args := []string{
+		"-D", filepath.Join(s.Dir, "data"), "-U", PostgresUser, "-E", "UTF8", "--locale=C.UTF-8", "-A", "trust", "--no-sync", "--no-instructions",
+	}
+	if s.options.Password != "" {
+		file := filepath.Join(s.Dir, "password")
+		if err := s.write(file, s.options.Password+"\n"); err != nil {
+			return err
+		}
+		args = append(args, "--pwfile", file)
+	}
+	if out, err := s.run("initdb", args...); err != nil {
+		return fmt.Errorf("initdb: %w: %s", err, out)
+	}
+	lines := []string{
+		"listen_addresses = '127.0.0.1'", "unix_socket_directories = '" + s.Dir + "'", "log_min_messages = warning", "timezone = 'UTC'",
+	}
+	if !s.options.Durable {
+		lines = append(lines, "fsync = off", "shared_buffers = 32MB", "autovacuum = off", "max_connections = 100", "full_page_writes = off")
+	}
+	method, kind := "trust", "host"
+	if s.options.Password != "" {
+		method = "scram-sha-256"
+	}
+	if s.options.TLS {
+		if err := s.certify(); err != nil {
+			return err
+		}
+		kind = "hostssl"
+		lines = append(lines, "ssl = on", "ssl_cert_file = '"+s.Dir+"/server.crt'", "ssl_key_file = '"+s.Dir+"/server.key'")
+	}
+	lines = append(lines, s.options.Settings...)
+	data := filepath.Join(s.Dir, "data")
+	hba := fmt.Sprintf("local all all %s\n%s all all 127.0.0.1/32 %s\nlocal replication all %s\n%s replication all 127.0.0.1/32 %s\n",
+		method, kind, method, method, kind, method)
+	return errors.Join(
+		s.write(filepath.Join(data, "postgresql.auto.conf"), strings.Join(lines, "\n")+"\n"),
+		s.write(filepath.Join(data, "pg_hba.conf"), hba),
+	)
+}
+
+func (s *PostgresServer) write(path, text string) error {
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return err
+	}
+	return s.user.own(path)
+}
+
+// certify makes a certificate for the loopback address that is its own authority.
+func (s *PostgresServer) certify() error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "salvor test"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames: []string{"localhost"}, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	private := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
+	return errors.Join(
+		s.write(filepath.Join(s.Dir, "server.crt"), string(cert)),
+		s.write(filepath.Join(s.Dir, "server.key"), string(private)),
+	)
+}
+
+// run runs one of the server's programs as the server's user.
+func (s *PostgresServer) run(program string, args ...string) (string, error) {
+	cmd := exec.CommandContext(s.t.Context(), filepath.Join(s.Bin, program), args...)
+	cmd.Dir = s.Dir
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "PGPASSWORD="+s.options.Password)
+	if s.user != nil {
+		s.user.assume(cmd)
+	}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func (s *PostgresServer) start() error {
+	p, err := startAs(s.user, s.Dir, filepath.Join(s.Bin, "postgres"), "-D", filepath.Join(s.Dir, "data"), "-p", strconv.Itoa(s.Port))
+	if err != nil {
+		return err
+	}
+	s.process = p
+	deadline := time.Now().Add(60 * time.Second)
+	for {
+		err := s.ping()
+		if err == nil {
+			return nil
+		}
+		if !p.alive() {
+			return fmt.Errorf("it ended at once: %s", p.log)
+		}
+		if time.Now().After(deadline) {
+			p.kill()
+			return fmt.Errorf("it does not answer: %w: %s", err, p.log)
+		}
+		pause(s.t.Context(), 10*time.Millisecond)
+	}
+}
+
+func (s *PostgresServer) ping() error {
+	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Second)
+	defer cancel()
+	conn, err := pgconn.Connect(ctx, s.SocketDSN("postgres"))
+	if err != nil {
+		return err
+	}
+	return conn.Close(ctx)
+}
+
+// stop ends the server by a signal to its postmaster and waits; what does not end is killed.
+func (s *PostgresServer) stop(sig syscall.Signal) {
+	if s.process == nil || !s.process.alive() {
+		return
+	}
+	_ = s.process.cmd.Process.Signal(sig) // it may be gone
+	select {
+	case <-s.process.exited:
+	case <-time.After(20 * time.Second):
+		_ = syscall.Kill(-s.process.cmd.Process.Pid, syscall.SIGKILL)
+		<-s.process.exited
+	}
+}
+
+// Shutdown ends the server as an administrator does who does not wait: connections are cut, data is safe.
+func (s *PostgresServer) Shutdown() {
+	s.t.Helper()
+	s.stop(syscall.SIGINT)
+}
+
+// Crash ends the server as a fault does: at once, and it has to recover.
+func (s *PostgresServer) Crash() {
+	s.t.Helper()
+	s.stop(syscall.SIGQUIT)
+}
+
+// Restart starts the server again where it was, after ending it if it runs.
+func (s *PostgresServer) Restart() {
+	s.t.Helper()
+	s.stop(syscall.SIGINT)
+	if err := s.start(); err != nil {
+		s.t.Fatalf("restart postgres: %v", err)
+	}
+}
+
+// Log returns the end of what the server said.
+func (s *PostgresServer) Log() string { return s.process.log.String() }
+
+// Pid returns the postmaster's process id.
+func (s *PostgresServer) Pid() int { return s.process.cmd.Process.Pid }
+
+// URL returns the URL of a database by TCP, with the superuser's password.
+func (s *PostgresServer) URL(database string) string {
+	return s.URLAs(database, PostgresUser, s.options.Password)
+}
+
+// URLAs is URL for another user.
+func (s *PostgresServer) URLAs(database, user, password string) string {
+	u := url.URL{
+		Scheme: "postgres", User: url.User(user), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)), Path: "/" + database,
+	}
+	if password != "" {
+		u.User = url.UserPassword(user, password)
+	}
+	query := url.Values{"sslmode": {"disable"}}
+	if s.options.TLS {
+		query = url.Values{"sslmode": {"verify-full"}, "sslrootcert": {filepath.Join(s.Dir, "server.crt")}}
+	}
+	u.RawQuery = query.Encode()
+	return u.String()
+}
+
+// SocketDSN returns the connection string of a database by the server's socket.
+func (s *PostgresServer) SocketDSN(database string) string {
+	text := fmt.Sprintf("host=%s port=%d user=%s dbname=%s", s.Dir, s.Port, PostgresUser, quoteDSN(database))
+	if s.options.Password != "" {
+		text += " password=" + quoteDSN(s.options.Password)
+	}
+	return text
+}
+
+func quoteDSN(text string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text) + "'"
+}
+
+// NewName returns a name that no database of the server has.
+func (s *PostgresServer) NewName() string { return fmt.Sprintf("db%d", s.names.Add(1)) }
+
+// NewDatabase makes an empty database and returns its name. It is dropped with the server.
+func (s *PostgresServer) NewDatabase() string {
+	s.t.Helper()
+	name := s.NewName()
+	s.Exec("postgres", "CREATE DATABASE "+name+" TEMPLATE template0")
+	return name
+}
+
+// Exec runs SQL statements in a database.
+func (s *PostgresServer) Exec(database, sql string) {
+	s.t.Helper()
+	if _, err := s.Do(s.t.Context(), database, sql); err != nil {
+		s.t.Fatalf("postgres: %v\n%s", err, sql)
+	}
+}
+
+// Query runs a query and returns its rows, one a line, with | between the columns and NULL as such.
+func (s *PostgresServer) Query(database, sql string) string {
+	s.t.Helper()
+	text, err := s.Do(s.t.Context(), database, sql)
+	if err != nil {
+		s.t.Fatalf("postgres: %v\n%s", err, sql)
+	}
+	return text
+}
+
+// Do runs SQL statements and returns the rows of all, as Query does.
+func (s *PostgresServer) Do(ctx context.Context, database, sql string) (string, error) {
+	conn, err := pgconn.Connect(ctx, s.SocketDSN(database))
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	results, err := conn.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return "", err
+	}
+	var lines []string
+	for _, r := range results {
+		for _, row := range r.Rows {
+			cells := make([]string, len(row))
+			for i, cell := range row {
+				cells[i] = string(cell)
+				if cell == nil {
+					cells[i] = "NULL"
+				}
+			}
+			lines = append(lines, strings.Join(cells, "|"))
+		}
+	}
+	return strings.Join(lines, "\n"), nil
+}
+
+// Load runs an SQL script with psql, whose commands and COPY data it may hold.
+func (s *PostgresServer) Load(database, file string) {
+	s.t.Helper()
+	in, err := os.Open(file)
+	if err != nil {
+		s.t.Fatalf("load %s: %v", file, err)
+	}
+	defer func() { _ = in.Close() }()
+	cmd := exec.CommandContext(s.t.Context(), filepath.Join(s.Bin, "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", s.SocketDSN(database))
+	var errs bytes.Buffer
+	cmd.Stdin, cmd.Stderr = in, &errs
+	if err := cmd.Run(); err != nil {
+		s.t.Fatalf("load %s: %v: %s", file, err, &errs)
+	}
+}
+
+// Tool runs one of the client programs of the server's version on a database and returns its standard output. The
+// database is named by a last argument.
+func (s *PostgresServer) Tool(database, program string, args ...string) string {
+	s.t.Helper()
+	out, err := s.Run(database, program, args...)
+	if err != nil {
+		s.t.Fatalf("%s: %v", program, err)
+	}
+	return out
+}
+
+// Run is Tool that returns its error.
+func (s *PostgresServer) Run(database, program string, args ...string) (string, error) {
+	cmd := exec.CommandContext(s.t.Context(), filepath.Join(s.Bin, program), args...)
+	cmd.Env = append(os.Environ(), "PGHOST="+s.Dir, "PGPORT="+strconv.Itoa(s.Port), "PGUSER="+PostgresUser,
+		"PGDATABASE="+database, "PGPASSWORD="+s.options.Password)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("%w: %s", err, errs.String())
+	}
+	return out.String(), nil
+}
