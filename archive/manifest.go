@@ -141,6 +141,8 @@ type PartRecord struct {
 	Rows   int64           `json:"rows,omitempty"`
 	Digest string          `json:"digest,omitempty"`
 	Ref    json.RawMessage `json:"ref,omitempty"`
+	// Base marks a part that every restore of the node needs, also one of a selection.
+	Base bool `json:"base,omitempty"`
 }
 
 // SegmentRecord says where a segment is and what it holds: the entries whose paths are in [From, To); an empty To has no

@@ -21,6 +21,7 @@ package drivers
 import (
 	"context"
 	"encoding/json"
+	"io"
 
 	"salvor/internal/secret"
 )
@@ -57,15 +58,28 @@ type Kind struct {
 	Resolve []string
 	// SourceKeys are options that stand for the source: a node with one of them has no source.
 	SourceKeys []string
+	// PlaceKeys are options that say, with the source, where it is: what is restored elsewhere is not restored there.
+	PlaceKeys []string
 	// Executes tells that the source or the options name a program to run. A restore never takes either from an archive:
 	// whoever can write to one could choose what is run.
 	Executes bool
 	// Check validates the options of a node without opening anything. It gets what the set says, as JSON, its references
 	// not filled in; it names the offending key in its error and no value. Nil where there are no options.
 	Check func(options json.RawMessage) error
+	// Expand lists the places that a source with a certain option stands for (all databases of a server), sorted by name.
+	// It returns no error and nil for a source that stands for itself. Nil where no source stands for many.
+	Expand func(ctx context.Context, spec Spec) ([]Place, error)
 	// Open opens a source. It must not change anything there, and it must not fail because the place is absent (a
 	// restore may create it): Freeze and Walk return [ErrNotFound] then. The caller closes what it returns.
 	Open func(ctx context.Context, spec Spec) (Source, error)
+}
+
+// Place is one of those that a source stands for.
+type Place struct {
+	// Name is how the place calls itself.
+	Name string
+	// Options are those of the place's own node, which has the same source.
+	Options json.RawMessage
 }
 
 // Spec is a node's source, as the process that opens it sees it.
@@ -89,10 +103,14 @@ type Spec struct {
 	Memory *Memory
 }
 
+// Global begins identities that mean the same on every host.
+const Global = "global:"
+
 // Source is an opened source or target: a [Stream] or a [Tree], by the shape of its [Kind].
 type Source interface {
 	// Identities returns texts that name the place, for telling that a restore would write onto what was dumped: two
-	// sources of one host that share any text are the same place, through whatever path, link or alias each was named.
+	// sources of one host that share any text are the same place, through whatever path, link or alias each was named. A text
+	// that begins with [Global] names the same place on all hosts.
 	// A place that does not exist yet has the identities that it would have by name alone.
 	Identities(ctx context.Context) ([]string, error)
 	// Close releases what Open took. It is idempotent.
@@ -108,6 +126,18 @@ type Target struct {
 	Overwrite bool
 	// Mirror replaces what differs and removes what is extra.
 	Mirror bool
+	// Create allows to make a database that does not exist; Clean allows to remove all that one holds. Drivers of other
+	// things than databases on servers need neither.
+	Create, Clean bool
+	// Only are the names that a restore is restricted to, see the parts that it is given; empty means all.
+	Only []string
+	// Continue goes on after what failed by itself (a statement of a schema), and tells it to Problem in Finish.
+	Continue bool
+	// Problem, where it is not nil, is told what could not be restored, by its name.
+	Problem func(name, message string)
+	// Open opens the content of a part that the dump holds, which is never larger than its Size and ends in an error where
+	// it is not what was dumped. The caller closes it. Nil where there are no parts with [Part].Base.
+	Open func(ctx context.Context, part Part) (io.ReadCloser, error)
 }
 
 // Replace tells whether existing things that differ may be replaced.

@@ -31,6 +31,60 @@ type Stream interface {
 	Finish(ctx context.Context, target Target, contents []Part) error
 }
 
+// Joiner is a stream whose views can be joined by other processes, on any host that reaches the source.
+type Joiner interface {
+	Stream
+
+	// Join opens another view of the moment that a ticket of [Shared] stands for. It lasts as long as the first, or longer.
+	// It returns [ErrViewLost] where that moment can no longer be seen. The caller ends the view.
+	Join(ctx context.Context, ticket json.RawMessage) (View, error)
+}
+
+// Shared is a view that others can join.
+type Shared interface {
+	View
+
+	// Ticket describes the view for [Joiner]'s Join: a few hundred bytes of JSON without secrets.
+	Ticket() json.RawMessage
+}
+
+// Splitter is a writer that can store what it was given as several objects. A driver asserts it in Dump, where a part may
+// turn out to be larger than is good for one object.
+type Splitter interface {
+	io.Writer
+
+	// Split ends an object, which holds what was written since the last call, and counts as a part of its own: Load gets
+	// it by itself, with the part's Ref. What is written next begins another. The driver calls it between two rows, with
+	// the counts of what the object holds, at the same places at every call of Dump; the counts that Dump returns are
+	// those of the last object.
+	Split(counts Counts) error
+}
+
+// Prover is a stream target that can be compared with what was dumped.
+type Prover interface {
+	Stream
+
+	// Prove reads what the target holds and compares it with the contents' Rows and Digest. It changes nothing. Both sides
+	// count in the database's own text form.
+	Prove(ctx context.Context, target Target, contents []Part) (Proof, error)
+}
+
+// Proof is what a comparison of a target with a dump found.
+type Proof struct {
+	Tables int   `json:"tables"` // that were compared
+	Rows   int64 `json:"rows"`   // that the dump holds in them
+	// Differences name what differs: "public.orders: 12 rows, the dump has 13". At most 100.
+	Differences []string `json:"differences,omitempty"`
+}
+
+// Dropper is a stream target that can be removed as a whole, for places that were made to try something.
+type Dropper interface {
+	Stream
+
+	// Drop removes the place and all that it holds. An absent one is no error.
+	Drop(ctx context.Context) error
+}
+
 // View is a consistent view of a stream source. Its methods are safe for concurrent use, except End.
 type View interface {
 	// Facts describes the view, as JSON to be kept in the dump's manifest: versions, positions, clocks. No secrets.
@@ -63,8 +117,14 @@ type Part struct {
 	Size int64 `json:"size,omitempty"`
 	// Ref is the driver's own description of the part (a table's name and range): what Dump and Load need.
 	Ref json.RawMessage `json:"ref,omitempty"`
-	// SHA256 is the hash of the part's bytes, in hexadecimal. A restore knows it from the dump; a view leaves it empty.
+	// Base marks what the rest leans on, such as a schema: it is never loaded by Load but read by Prepare and Finish through
+	// [Target].Open, and it is part of every selection.
+	Base bool `json:"base,omitempty"`
+	// SHA256 is the hash of the part's bytes, in hexadecimal; Rows and Digest are what Dump counted. A restore knows them from
+	// the dump; a view leaves them empty.
 	SHA256 string `json:"-"`
+	Rows   int64  `json:"-"`
+	Digest string `json:"-"`
 }
 
 // Counts is what a driver counted while it wrote a part.

@@ -50,6 +50,11 @@ type Restore struct {
 	Overwrite bool `json:"overwrite,omitempty"`
 	Mirror    bool `json:"mirror,omitempty"`
 	InPlace   bool `json:"in_place,omitempty"`
+	// Create and Clean are the rules for databases.
+	Create bool `json:"create,omitempty"`
+	Clean  bool `json:"clean,omitempty"`
+	// Prove compares what was restored with the dump.
+	Prove bool `json:"prove,omitempty"`
 }
 
 // RestoreNode says where a node goes and how much of it.

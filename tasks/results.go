@@ -45,6 +45,8 @@ type PartSpec struct {
 	Part json.RawMessage `json:"part,omitempty"`
 	// Epoch is the view's epoch.
 	Epoch int `json:"epoch,omitempty"`
+	// Ticket is what a process needs that joins the view; nil where it cannot be joined.
+	Ticket json.RawMessage `json:"ticket,omitempty"`
 	// From and To are a tree's range, as bytes because paths may be any.
 	From []byte `json:"from,omitempty"`
 	To   []byte `json:"to,omitempty"`
@@ -64,8 +66,10 @@ type PartResult struct {
 	Index int `json:"index"`
 	// Ended is when the last of it was read.
 	Ended time.Time `json:"ended"`
-	// Part, or Segments, are the archive's records. A range that grew since it was listed takes several segments.
+	// Part, or Segments, are the archive's records. A range that grew since it was listed takes several segments, and a
+	// part that turned out to be large several objects: Splits are those before Part.
 	Part     json.RawMessage   `json:"part,omitempty"`
+	Splits   []json.RawMessage `json:"splits,omitempty"`
 	Segments []json.RawMessage `json:"segments,omitempty"`
 }
 
@@ -107,6 +111,8 @@ type NodeResult struct {
 	Vanished   int64            `json:"vanished,omitempty"`
 	Warnings   map[string]int64 `json:"warnings,omitempty"`
 	Problems   []Problem        `json:"problems,omitempty"`
+	// Proof is what the comparison of a target with the dump found (finish), as the driver gave it.
+	Proof json.RawMessage `json:"proof,omitempty"`
 	// Identities are those of a target (check), for telling targets that lie in each other.
 	Identities []string `json:"identities,omitempty"`
 	// Manifest is the archive's record of the node's manifest (seal).

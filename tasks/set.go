@@ -78,6 +78,8 @@ type Driver struct {
 	Resolve []string
 	// SourceKeys are options that stand for the source.
 	SourceKeys []string
+	// PlaceKeys are options that say, with the source, where it is.
+	PlaceKeys []string
 	// Executes tells that source and options name programs: neither is taken from an archive.
 	Executes bool
 }

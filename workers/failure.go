@@ -22,6 +22,7 @@ func codes() []struct {
 		{errPanic, "fault"},
 		{errNothingSealed, "nothing_dumped"},
 		{errIncomplete, "incomplete"},
+		{errProof, "proof_failed"},
 		{archive.ErrInvalid, "invalid"},
 		{archive.ErrCorrupt, "archive_corrupt"},
 		{archive.ErrNotFound, "archive_missing"},

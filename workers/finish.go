@@ -36,7 +36,11 @@ func (a *attempt) finish(ctx context.Context) (_ any, err error) {
 	} else {
 		var stream drivers.Stream
 		if stream, err = t.stream(); err == nil {
+			t.rules.Problem = func(name, message string) { addProblem(&result, name, errors.New(message)) }
 			err = stream.Finish(ctx, t.rules, t.parts())
+		}
+		if err == nil && a.run.plan.Restore.Prove {
+			err = a.prove(ctx, t, stream, &result)
 		}
 	}
 	if err != nil {

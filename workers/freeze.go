@@ -138,22 +138,28 @@ func (a *attempt) letGo(ctx context.Context, h *held) error {
 	return nil
 }
 
-// growParts adds one task for each part of a view and returns how many. They come to this process, which holds the view.
+// growParts adds one task for each part of a view and returns how many.
 func (a *attempt) growParts(ctx context.Context, h *held) (int, error) {
 	g := ledger.Growth{Step: h.Step, Window: ledger.Window{ID: fmt.Sprintf("view:%s:%s:%d", a.claim.Run, h.Node, h.key.epoch), Limit: h.limit}}
+	// Parts of a view that only this process has come to it; those of one that can be joined to whoever is free.
+	route := tasks.Route{Worker: a.cfg.ID}
+	var ticket json.RawMessage
+	if shared, ok := h.view.(drivers.Shared); ok {
+		ticket, route = shared.Ticket(), tasks.Route{Host: a.run.nodes[h.Node].Host}
+	}
 	index := 0
 	err := h.view.Parts(ctx, func(p drivers.Part) error {
 		part, err := json.Marshal(p)
 		if err != nil {
 			return fmt.Errorf("encode part %s: %w", p.Name, err)
 		}
-		spec, err := json.Marshal(tasks.PartSpec{Index: index, Part: part, Epoch: a.claim.Epoch})
+		spec, err := json.Marshal(tasks.PartSpec{Index: index, Part: part, Epoch: a.claim.Epoch, Ticket: ticket})
 		if err != nil {
 			return fmt.Errorf("encode part %s: %w", p.Name, err)
 		}
 		g.Tasks = append(g.Tasks, tasks.Task{
 			ID: fmt.Sprintf("part:%s:%06d", h.Node, index), Kind: tasks.KindPart, Node: h.Node,
-			Weight: p.Size, Route: tasks.Route{Worker: a.cfg.ID}, Spec: spec,
+			Weight: p.Size, Route: route, Spec: spec,
 		})
 		index++
 		if len(g.Tasks) < ledger.AtomicGrowth {

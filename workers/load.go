@@ -36,7 +36,7 @@ func (a *attempt) growLoads(ctx context.Context, t *target, fresh bool) error {
 		return a.grow(ctx, &g)
 	}
 	for _, p := range t.manifest.Parts {
-		if !t.only.takes(p.Name) {
+		if p.Base || !t.only.takes(p.Name) {
 			continue
 		}
 		if err := add(p.Index, p.Size); err != nil {

@@ -29,42 +29,90 @@ func (a *attempt) dumpPart(ctx context.Context, spec tasks.PartSpec) (any, error
 	if err := json.Unmarshal(spec.Part, &part); err != nil {
 		return nil, fmt.Errorf("task %s: %w: decode part: %w", a.claim.Task.ID, drivers.ErrInvalid, err)
 	}
-	view, err := a.views.get(viewKey{a.claim.Life(), a.claim.Task.Node, spec.Epoch})
+	view, done, err := a.viewOf(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
-	out, err := a.run.archive.CreatePart(ctx, a.run.ref, archive.PartName{
-		Node: a.claim.Task.Node, Name: part.Name, Ext: part.Ext, Index: spec.Index, Token: a.claim.Token, Size: part.Size,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("create part %s of node %s: %w", part.Name, a.claim.Task.Node, err)
+	defer done()
+	out := &partWriter{ctx: ctx, a: a, part: part, index: spec.Index}
+	defer out.abort()
+	if err := out.next(); err != nil {
+		return nil, err
 	}
-	defer out.Abort()
-	counts, err := view.Dump(ctx, part, &countingWriter{out, a})
+	counts, err := view.Dump(ctx, part, out)
 	if err != nil {
 		return nil, fmt.Errorf("dump part %s of node %s: %w", part.Name, a.claim.Task.Node, err)
 	}
-	record, err := out.Commit()
+	last, err := out.commit(counts)
 	if err != nil {
-		return nil, fmt.Errorf("store part %s of node %s: %w", part.Name, a.claim.Task.Node, err)
+		return nil, err
 	}
-	record.Rows, record.Digest, record.Ref = counts.Rows, counts.Digest, part.Ref
 	a.entries.Add(1)
-	stored, err := json.Marshal(record)
-	if err != nil {
-		return nil, fmt.Errorf("encode record of part %s: %w", part.Name, err)
+	return tasks.PartResult{Index: spec.Index, Ended: time.Now().UTC(), Splits: out.stored, Part: last}, nil
+}
+
+// partWriter stores a part, as several objects where the driver splits it, and tells the progress.
+type partWriter struct {
+	ctx    context.Context //nolint:containedctx // the writer lives as long as one call of Dump, whose context it is
+	a      *attempt
+	part   drivers.Part
+	index  int
+	out    *archive.PartWriter // the object that is written
+	stored []json.RawMessage   // the records of those before it
+}
+
+var _ drivers.Splitter = (*partWriter)(nil)
+
+// next begins an object.
+func (w *partWriter) next() error {
+	name, size := w.part.Name, w.part.Size
+	if n := len(w.stored); n > 0 {
+		name, size = fmt.Sprintf("%s.%d", w.part.Name, n), 0
 	}
-	return tasks.PartResult{Index: spec.Index, Ended: time.Now().UTC(), Part: stored}, nil
+	var err error
+	w.out, err = w.a.run.archive.CreatePart(w.ctx, w.a.run.ref, archive.PartName{
+		Node: w.a.claim.Task.Node, Name: name, Ext: w.part.Ext, Index: w.index, Token: w.a.claim.Token, Size: size,
+	})
+	if err != nil {
+		return fmt.Errorf("create part %s of node %s: %w", name, w.a.claim.Task.Node, err)
+	}
+	return nil
 }
 
-// countingWriter tells the progress of what runs through it.
-type countingWriter struct {
-	to *archive.PartWriter
-	a  *attempt
-}
-
-func (w *countingWriter) Write(p []byte) (int, error) {
-	n, err := w.to.Write(p)
+// Write adds to the object.
+func (w *partWriter) Write(p []byte) (int, error) {
+	n, err := w.out.Write(p)
 	w.a.bytes.Add(int64(n))
 	return n, err
+}
+
+// Split ends the object and begins another.
+func (w *partWriter) Split(counts drivers.Counts) error {
+	record, err := w.commit(counts)
+	if err != nil {
+		return err
+	}
+	w.stored = append(w.stored, record)
+	return w.next()
+}
+
+// commit stores the object and returns its record.
+func (w *partWriter) commit(counts drivers.Counts) (json.RawMessage, error) {
+	record, err := w.out.Commit()
+	if err != nil {
+		return nil, fmt.Errorf("store part %s of node %s: %w", w.part.Name, w.a.claim.Task.Node, err)
+	}
+	record.Rows, record.Digest, record.Ref, record.Base = counts.Rows, counts.Digest, w.part.Ref, w.part.Base
+	stored, err := json.Marshal(record)
+	if err != nil {
+		return nil, fmt.Errorf("encode record of part %s: %w", w.part.Name, err)
+	}
+	return stored, nil
+}
+
+// abort gives up what was not stored.
+func (w *partWriter) abort() {
+	if w.out != nil {
+		w.out.Abort()
+	}
 }

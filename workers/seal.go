@@ -143,6 +143,7 @@ func freezes(step tasks.Step, path string) bool {
 func (a *attempt) collect(ctx context.Context, m *archive.NodeManifest, parts int) error {
 	step := a.stepOf(tasks.KindPart, m.Path)
 	found := 0
+	indexes := make(map[int]bool) // of the parts that are there
 	err := a.cfg.Ledger.Results(ctx, a.claim.Run, step, func(task string, data json.RawMessage) error {
 		var r tasks.PartResult
 		if err := json.Unmarshal(data, &r); err != nil {
@@ -153,12 +154,15 @@ func (a *attempt) collect(ctx context.Context, m *archive.NodeManifest, parts in
 			m.Ended = r.Ended
 		}
 		if r.Part != nil {
-			var p archive.PartRecord
-			if err := json.Unmarshal(r.Part, &p); err != nil {
-				return fmt.Errorf("decode record of task %s: %w", task, err)
+			indexes[r.Index] = true
+			for _, data := range append(r.Splits, r.Part) {
+				var p archive.PartRecord
+				if err := json.Unmarshal(data, &p); err != nil {
+					return fmt.Errorf("decode record of task %s: %w", task, err)
+				}
+				p.Index = r.Index
+				m.Parts = append(m.Parts, p)
 			}
-			p.Index = r.Index
-			m.Parts = append(m.Parts, p)
 			return nil
 		}
 		for _, data := range r.Segments {
@@ -176,7 +180,16 @@ func (a *attempt) collect(ctx context.Context, m *archive.NodeManifest, parts in
 	if found != parts {
 		return fmt.Errorf("seal node %s: %w: %d of %d parts", m.Path, errIncomplete, found, parts)
 	}
-	slices.SortFunc(m.Parts, func(x, y archive.PartRecord) int { return x.Index - y.Index })
+	for i := range len(indexes) {
+		if !indexes[i] {
+			return fmt.Errorf("seal node %s: %w: part %d is missing", m.Path, errIncomplete, i)
+		}
+	}
+	// The objects of one part stand in the order of their making.
+	slices.SortStableFunc(m.Parts, func(x, y archive.PartRecord) int { return x.Index - y.Index })
+	for i := range m.Parts {
+		m.Parts[i].Index = i
+	}
 	slices.SortFunc(m.Segments, func(x, y archive.SegmentRecord) int { return bytes.Compare(x.From, y.From) })
 	return sum(m)
 }
@@ -201,10 +214,7 @@ func (a *attempt) stepOf(kind tasks.Kind, path string) string {
 
 // sum adds up a manifest's records and checks that they are without a gap.
 func sum(m *archive.NodeManifest) error {
-	for i, p := range m.Parts {
-		if p.Index != i {
-			return fmt.Errorf("seal node %s: %w: part %d is missing", m.Path, errIncomplete, i)
-		}
+	for _, p := range m.Parts {
 		m.Entries++
 		m.Bytes += p.Size
 		m.Stored += p.Stored

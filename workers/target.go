@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"salvor/archive"
 	"salvor/drivers"
@@ -56,10 +58,21 @@ func (a *attempt) openTarget(ctx context.Context) (*target, error) {
 			manifest.Driver, lastSegment(path), manifest.Driver)), source.Close())
 	}
 	r := a.run.plan.Restore
-	return &target{
-		node: node, manifest: manifest, source: source, only: selectionOf(node.Only),
-		rules: drivers.Target{Run: a.claim.Run, Overwrite: r.Overwrite, Mirror: r.Mirror},
-	}, nil
+	only := selectionOf(node.Only)
+	t := &target{node: node, manifest: manifest, source: source, only: only}
+	t.rules = drivers.Target{
+		Run: a.claim.Run, Overwrite: r.Overwrite, Mirror: r.Mirror, Create: r.Create, Clean: r.Clean, Only: only,
+		Continue: a.run.plan.OnError == tasks.OnErrorContinue,
+		Open: func(ctx context.Context, part drivers.Part) (io.ReadCloser, error) {
+			for _, record := range manifest.Parts {
+				if record.Name == part.Name {
+					return a.run.archive.OpenPart(ctx, record)
+				}
+			}
+			return nil, fmt.Errorf("open part %s: %w: the dump has no such part", part.Name, drivers.ErrInvalid)
+		},
+	}
+	return t, nil
 }
 
 // cannotHold tells that the target is a directory and refused a key that only a bucket can have. Of what is said to be a
@@ -90,7 +103,7 @@ func (t *target) stream() (drivers.Stream, error) {
 func (t *target) parts() []drivers.Part {
 	var parts []drivers.Part
 	for _, p := range t.manifest.Parts {
-		if t.only.takes(p.Name) {
+		if p.Base || t.only.takes(p.Name) {
 			parts = append(parts, partOf(p))
 		}
 	}
@@ -98,7 +111,7 @@ func (t *target) parts() []drivers.Part {
 }
 
 func partOf(p archive.PartRecord) drivers.Part {
-	return drivers.Part{Name: p.Name, Ext: p.Ext, Size: p.Size, Ref: p.Ref, SHA256: p.SHA256}
+	return drivers.Part{Name: p.Name, Ext: p.Ext, Size: p.Size, Ref: p.Ref, Base: p.Base, SHA256: p.SHA256, Rows: p.Rows, Digest: p.Digest}
 }
 
 // entryOf is the driver's view of a stored entry.
@@ -155,11 +168,13 @@ func (a *attempt) checkPlace(t *target, identities []string) error {
 	if err != nil {
 		return fmt.Errorf("read host name: %w", err)
 	}
-	same := sharedBucket(identities, t.manifest.Identities) // the same from every host
-	if !same && hostname != t.manifest.Hostname {
+	here := hostname == t.manifest.Hostname
+	same := sharedBucket(identities, t.manifest.Identities) || slices.ContainsFunc(identities, func(id string) bool {
+		return (here || strings.HasPrefix(id, drivers.Global)) && slices.Contains(t.manifest.Identities, id)
+	})
+	if !same && !here {
 		return nil
 	}
-	same = same || slices.ContainsFunc(identities, func(id string) bool { return slices.Contains(t.manifest.Identities, id) })
 	if !same && t.manifest.Shape == string(drivers.ShapeTree) {
 		_, inside := below(pathOf(identities), pathOf(t.manifest.Identities))
 		_, around := below(pathOf(t.manifest.Identities), pathOf(identities))

@@ -7,10 +7,11 @@ import (
 	"salvor/drivers"
 )
 
-// views are the consistent views that this process holds, so that parts find them.
+// views are the consistent views that this process holds or has joined, so that parts find them.
 type views struct {
-	mu   sync.Mutex
-	open map[viewKey]drivers.View
+	mu     sync.Mutex
+	open   map[viewKey]drivers.View
+	joined map[viewKey]*joinedView
 }
 
 type viewKey struct {

@@ -135,6 +135,7 @@ func (w *Worker) Start() error {
 // what the worker opened. It returns when nothing of the worker runs any more.
 func (w *Worker) Stop(ctx context.Context) error {
 	err := w.server.Stop(ctx)
+	err = errors.Join(err, w.views.endJoined(context.WithoutCancel(ctx)))
 	w.vacateAll()
 	err = errors.Join(err, w.archives.close())
 	w.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -53,6 +54,8 @@ type StreamHarness struct {
 	Missing func(t *testing.T) string
 	// Record tells which entries of the scratch space outlive a restore, and are removed in time; nil for none.
 	Record func(name string) bool
+	// Adapt gives the rules of a restore what the driver's targets need beside the common ones; nil for nothing.
+	Adapt func(drivers.Target) drivers.Target
 	// Scratch is a directory below which the places that one test opens share their scratch space, for drivers that keep
 	// there what a restore has to remember. "" gives each place its own.
 	Scratch string
@@ -207,8 +210,14 @@ func dumpView(t *testing.T, view drivers.View) []dumped {
 	t.Helper()
 	var all []dumped
 	for _, part := range parts(t, view) {
-		data := dumpPart(t, view, part)
+		var b bytes.Buffer
+		counts, err := view.Dump(t.Context(), part, &b)
+		if err != nil {
+			t.Fatalf("Dump %s: %v", part.Name, err)
+		}
+		data := b.Bytes()
 		part = stored(t, part)
+		part.Rows, part.Digest = counts.Rows, counts.Digest
 		part.SHA256 = fmt.Sprintf("%x", sha256.Sum256(data))
 		all = append(all, dumped{part, data})
 	}
@@ -229,6 +238,27 @@ func stored(t *testing.T, part drivers.Part) drivers.Part {
 	return back
 }
 
+// adapt gives rules what the driver needs, and the contents of the parts of a dump.
+func (h StreamHarness) adapt(rules drivers.Target, dump []dumped) drivers.Target {
+	if h.Adapt != nil {
+		rules = h.Adapt(rules)
+	}
+	rules.Open = func(_ context.Context, part drivers.Part) (io.ReadCloser, error) {
+		for _, d := range dump {
+			if d.part.Name == part.Name {
+				return io.NopCloser(bytes.NewReader(d.bytes)), nil
+			}
+		}
+		return nil, fmt.Errorf("open part %s: no such part", part.Name)
+	}
+	return rules
+}
+
+// loads are the parts that Load is for.
+func loads(dump []dumped) []dumped {
+	return slices.DeleteFunc(slices.Clone(dump), func(d dumped) bool { return d.part.Base })
+}
+
 func contentsOf(dump []dumped) []drivers.Part {
 	all := make([]drivers.Part, 0, len(dump))
 	for _, d := range dump {
@@ -245,6 +275,7 @@ func attempt(token string) drivers.Attempt {
 func (h StreamHarness) restore(t *testing.T, to string, target drivers.Target, dump []dumped) error {
 	t.Helper()
 	stream := h.open(t, to)
+	target = h.adapt(target, dump)
 	contents := contentsOf(dump)
 	if err := stream.CheckTarget(t.Context(), target, contents); err != nil {
 		return err
@@ -252,7 +283,7 @@ func (h StreamHarness) restore(t *testing.T, to string, target drivers.Target, d
 	if err := stream.Prepare(t.Context(), target, contents); err != nil {
 		return err
 	}
-	for _, d := range dump {
+	for _, d := range loads(dump) {
 		if err := stream.Load(t.Context(), target, attempt("one"), d.part, bytes.NewReader(d.bytes)); err != nil {
 			return err
 		}

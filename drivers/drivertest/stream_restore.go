@@ -47,7 +47,7 @@ func (h StreamHarness) testRefuse(t *testing.T) {
 	h.mutate(t, other)
 	before := h.Contents(t, other)
 	stream := h.open(t, other)
-	rules := drivers.Target{Run: run}
+	rules := h.adapt(drivers.Target{Run: run}, dump)
 
 	err := stream.CheckTarget(t.Context(), rules, contentsOf(dump))
 	if !errors.Is(err, drivers.ErrNotEmpty) {
@@ -62,7 +62,7 @@ func (h StreamHarness) testRefuse(t *testing.T) {
 
 	// What appeared after the check is not replaced either.
 	err = stream.Prepare(t.Context(), rules, contentsOf(dump))
-	for _, d := range dump {
+	for _, d := range loads(dump) {
 		if err == nil {
 			err = stream.Load(t.Context(), rules, attempt("one"), d.part, bytes.NewReader(d.bytes))
 		}
@@ -113,7 +113,7 @@ func (h StreamHarness) finish(t *testing.T, stream drivers.Stream, place string,
 
 func mustLoad(t *testing.T, stream drivers.Stream, rules drivers.Target, token string, dump []dumped) {
 	t.Helper()
-	for _, d := range dump {
+	for _, d := range loads(dump) {
 		if err := stream.Load(t.Context(), rules, attempt(token), d.part, bytes.NewReader(d.bytes)); err != nil {
 			t.Fatalf("Load %s: %v", d.part.Name, err)
 		}
@@ -125,11 +125,11 @@ func (h StreamHarness) testLoadOnce(t *testing.T) {
 	source, contents := h.seeded(t)
 	dump := h.dump(t, source)
 	target := h.Absent(t)
-	rules := drivers.Target{Run: run, Overwrite: true}
+	rules := h.adapt(drivers.Target{Run: run, Overwrite: true}, dump)
 	stream := h.begin(t, target, rules, dump)
 	mustLoad(t, stream, rules, "one", dump)
 	// An attempt after one that succeeded does nothing, even if its reader could not give the part.
-	for _, d := range dump {
+	for _, d := range loads(dump) {
 		err := h.open(t, target).Load(t.Context(), rules, attempt("two"), d.part, &failReader{nil, errInjected})
 		if err != nil {
 			t.Errorf("second Load of %s = %v, want nil", d.part.Name, err)
@@ -155,13 +155,13 @@ func (h StreamHarness) testLoadTwoAttempts(t *testing.T) {
 	source, contents := h.seeded(t)
 	dump := h.dump(t, source)
 	target := h.Absent(t)
-	rules := drivers.Target{Run: run}
+	rules := h.adapt(drivers.Target{Run: run}, dump)
 	stream := h.begin(t, target, rules, dump)
 	var group errgroup.Group
 	for i := range 3 {
 		other := h.open(t, target)
 		group.Go(func() error {
-			for _, d := range dump {
+			for _, d := range loads(dump) {
 				err := other.Load(t.Context(), rules, attempt(fmt.Sprintf("token%d", i)), d.part, bytes.NewReader(d.bytes))
 				if err != nil {
 					return fmt.Errorf("attempt %d: Load %s: %w", i, d.part.Name, err)
@@ -196,13 +196,13 @@ func (h StreamHarness) testReaderError(t *testing.T) {
 	source, contents := h.seeded(t)
 	dump := h.dump(t, source)
 	target := h.Absent(t)
-	rules := drivers.Target{Run: run}
+	rules := h.adapt(drivers.Target{Run: run}, dump)
 	stream := h.begin(t, target, rules, dump)
-	for _, d := range dump {
+	for _, d := range loads(dump) {
 		for i, room := range []int{0, 1, len(d.bytes) / 2, len(d.bytes)} {
 			// An archive reports a damaged part at its end, when all of its bytes have been given; and as a truncated stream.
 			for _, want := range []error{errInjected, io.ErrUnexpectedEOF} {
-				err := stream.Load(t.Context(), rules, attempt(fmt.Sprintf("bad%d", i)), d.part, &failReader{d.bytes[:room], want})
+				err := stream.Load(t.Context(), rules, attempt(fmt.Sprintf("bad%d", i)), d.part, &failReader{d.bytes[:min(room, len(d.bytes))], want})
 				if !errors.Is(err, want) {
 					t.Errorf("Load %s with an error after %d bytes = %v, want %v", d.part.Name, room, err, want)
 				}
@@ -230,9 +230,9 @@ func (h StreamHarness) testLoadCancel(t *testing.T) {
 	source, contents := h.seeded(t)
 	dump := h.dump(t, source)
 	target := h.Absent(t)
-	rules := drivers.Target{Run: run}
+	rules := h.adapt(drivers.Target{Run: run}, dump)
 	stream := h.begin(t, target, rules, dump)
-	for _, d := range dump {
+	for _, d := range loads(dump) {
 		ctx, cancel := context.WithCancel(t.Context())
 		err := stream.Load(ctx, rules, attempt("cancelled"), d.part, cancelReader{bytes.NewReader(d.bytes), cancel})
 		if !errors.Is(err, context.Canceled) {
@@ -250,7 +250,7 @@ func (h StreamHarness) testPrepareFinish(t *testing.T) {
 	dump := h.dump(t, source)
 	other, _ := h.seeded(t)
 	h.mutate(t, other)
-	rules := drivers.Target{Run: run, Overwrite: true}
+	rules := h.adapt(drivers.Target{Run: run, Overwrite: true}, dump)
 	stream := h.begin(t, other, rules, dump)
 	if err := stream.Prepare(t.Context(), rules, contentsOf(dump)); err != nil {
 		t.Errorf("second Prepare: %v", err)
