@@ -1,0 +1,111 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"salvor/drivers"
+)
+
+// SQLSTATEs that are decided by.
+const (
+	codePrivilege     = "42501"
+	codeNoFunction    = "42883"
+	codeNoTable       = "42P01"
+	codeNoSchema      = "3F000"
+	codeNoDatabase    = "3D000"
+	codeLockTimeout   = "55P03"
+	codeInUse         = "55006"
+	codeDeadlock      = "40P01"
+	codeSnapshot      = "22023"
+	codeNoObject      = "42704"
+	codeFull          = "53100"
+	codeMemory        = "53200"
+	codeDuplicateDB   = "42P04"
+	codeDuplicateName = "23505"
+)
+
+// classify adds the class to an error of the server or of the connection to it.
+func classify(err error) error {
+	if err == nil {
+		return nil
+	}
+	class := classOf(err)
+	if class == nil || errors.Is(err, class) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", class, err)
+}
+
+// classOf leaves what may pass (a connection that breaks, a server that starts, a deadlock) without a class.
+func classOf(err error) error {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return nil
+	}
+	switch pgErr.Code {
+	case codePrivilege, "28P01", "28000":
+		return drivers.ErrAccess
+	case codeNoDatabase:
+		return drivers.ErrNotFound
+	case codeFull:
+		return drivers.ErrNoSpace
+	case "XX001", "XX002":
+		return drivers.ErrCorrupt
+	case codeSnapshot:
+		if strings.Contains(pgErr.Message, "snapshot") {
+			return drivers.ErrViewLost
+		}
+	case codeLockTimeout, codeInUse:
+		return nil
+	case codeMemory:
+		if strings.Contains(pgErr.Hint, "max_locks_per_transaction") {
+			return drivers.ErrFailed
+		}
+		return nil
+	}
+	switch pgErr.Code[:2] {
+	case "0A", "22", "23", "2B", "3F", "42", "44", "54", "P0", "0L", "2F", "38", "39":
+		return drivers.ErrFailed // the statement's own fault, which it would have again
+	}
+	return nil
+}
+
+// isCode tells whether err is the server's and has one of the codes.
+func isCode(err error, codes ...string) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && slices.Contains(codes, pgErr.Code)
+}
+
+// isServers tells whether an error is one that the server answered.
+func isServers(err error) bool {
+	_, ok := errors.AsType[*pgconn.PgError](err)
+	return ok
+}
+
+// told returns the error that a cancelled context stands for in place of what broke with it.
+func told(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// statementError names the object and the SQL of a statement that failed.
+func statementError(what, sql string, err error) error {
+	const most = 600
+	sql = strings.TrimSpace(sql)
+	if len(sql) > most {
+		sql = strings.ToValidUTF8(sql[:most], "") + " …"
+	}
+	detail := ""
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Detail != "" {
+		detail = " (" + pgErr.Detail + ")"
+	}
+	return fmt.Errorf("%s: %w%s; the statement was: %s", what, classify(err), detail, sql)
+}

@@ -1,0 +1,303 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"salvor/drivers"
+)
+
+// sessions is the number of sessions that build indexes, check keys and read tables side by side.
+func sessions() int { return min(max(runtime.GOMAXPROCS(0), 2), 8) }
+
+// Finish makes what comes after the rows: the indexes that no Load built, foreign keys, then the rest in order. It ends with
+// one transaction that removes the restore's own tables and makes the event triggers.
+func (s *Source) Finish(ctx context.Context, target drivers.Target, parts []drivers.Part) error {
+	c, err := readContents(parts)
+	if err != nil {
+		return err
+	}
+	w, err := s.begin(ctx, target, "finish", "")
+	if err != nil {
+		return err
+	}
+	defer w.close(ctx)
+	run, err := w.text(ctx, `SELECT COALESCE((SELECT 'there' FROM pg_catalog.pg_namespace WHERE nspname = 'salvor_progress'), '')`)
+	if err != nil {
+		return fmt.Errorf("finish: %w", classify(err))
+	}
+	if run == "" {
+		return nil // it was finished before
+	}
+	if run, err = w.text(ctx, "SELECT id FROM salvor_progress.run"); err != nil {
+		return fmt.Errorf("finish: %w", classify(err))
+	}
+	if run != target.Run {
+		return fmt.Errorf("finish: %w: the target belongs to the restore %s", drivers.ErrNotEmpty, run)
+	}
+	return told(ctx, w.finish(ctx, target, c))
+}
+
+func (w *work) finish(ctx context.Context, target drivers.Target, c *contents) error {
+	if err := w.endSessions(ctx, "salvor "+w.run+" "); err != nil {
+		return err
+	}
+	if err := w.checkLoaded(ctx, c); err != nil {
+		return err
+	}
+	if err := w.makeTables(ctx, target); err != nil {
+		return err
+	}
+	if err := w.makeInOrder(ctx, phaseAttach); err != nil {
+		return err
+	}
+	if err := w.makeForeign(ctx, target); err != nil {
+		return err
+	}
+	if err := w.makeInOrder(ctx, phaseRest); err != nil {
+		return err
+	}
+	if err := w.analyze(ctx, target, c); err != nil {
+		return err
+	}
+	return w.end(ctx, target)
+}
+
+// checkLoaded tells whether every part is in.
+func (w *work) checkLoaded(ctx context.Context, c *contents) error {
+	rows, err := w.rows(ctx, "SELECT item FROM salvor_progress.done")
+	if err != nil {
+		return fmt.Errorf("finish: %w", classify(err))
+	}
+	done := make(map[string]bool, len(rows))
+	for _, r := range rows {
+		done[r[0]] = true
+	}
+	check := func(list []loadPart) error {
+		for _, p := range list {
+			if !done[p.Name] {
+				return fmt.Errorf("finish: %w: part %s is not in the target", drivers.ErrFailed, p.Name)
+			}
+		}
+		return nil
+	}
+	for _, list := range c.tables {
+		if err := check(list); err != nil {
+			return err
+		}
+	}
+	return check(c.objects)
+}
+
+// each runs f for every item by several sessions.
+func each[T any](ctx context.Context, w *work, target drivers.Target, list []T, f func(context.Context, *work, T) error) error {
+	if len(list) == 0 {
+		return nil
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	next := make(chan T)
+	group.Go(func() error {
+		defer close(next)
+		for _, item := range list {
+			select {
+			case next <- item:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		return nil
+	})
+	for i := range min(sessions(), len(list)) {
+		group.Go(func() error {
+			other, err := w.source.begin(ctx, target, fmt.Sprintf("finish/%d", i), "")
+			if err != nil {
+				return err
+			}
+			defer other.close(ctx)
+			for item := range next {
+				if err := f(ctx, other, item); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// makeTables makes the indexes that no load built: those of tables without rows of their own, and of interrupted ones. What
+// belongs to one table is made by one session, one after another.
+func (w *work) makeTables(ctx context.Context, target drivers.Target) error {
+	list, err := w.statements(ctx, phaseTable, "")
+	if err != nil {
+		return err
+	}
+	byTable := make(map[string][]*stored)
+	var order []string
+	for _, st := range list {
+		if _, ok := byTable[st.tbl]; !ok {
+			order = append(order, st.tbl)
+		}
+		byTable[st.tbl] = append(byTable[st.tbl], st)
+	}
+	return each(ctx, w, target, order, func(ctx context.Context, w *work, tbl string) error {
+		for _, st := range byTable[tbl] {
+			if err := w.make(ctx, st); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (w *work) makeInOrder(ctx context.Context, phase string) error {
+	list, err := w.statements(ctx, phase, "")
+	if err != nil {
+		return err
+	}
+	for _, st := range list {
+		if err := w.make(ctx, st); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeForeign adds foreign keys side by side, but never two that lock the same table: they would wait for each other.
+func (w *work) makeForeign(ctx context.Context, target drivers.Target) error {
+	list, err := w.statements(ctx, phaseForeign, "")
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	var mu sync.Mutex
+	changed := sync.NewCond(&mu)
+	busy := make(map[string]bool)
+	free := func(st *stored) bool { return !slices.ContainsFunc(st.uses, func(t string) bool { return busy[t] }) }
+	stop := context.AfterFunc(ctx, changed.Broadcast)
+	defer stop()
+	turns := make([]int, min(sessions(), len(list)))
+	failed := false
+	return each(ctx, w, target, turns, func(ctx context.Context, w *work, _ int) error {
+		for {
+			mu.Lock()
+			var st *stored
+			for len(list) > 0 && !failed && ctx.Err() == nil {
+				if i := slices.IndexFunc(list, free); i >= 0 {
+					st = list[i]
+					list = slices.Delete(list, i, i+1)
+					break
+				}
+				changed.Wait()
+			}
+			if st == nil {
+				mu.Unlock()
+				return context.Cause(ctx)
+			}
+			for _, t := range st.uses {
+				busy[t] = true
+			}
+			mu.Unlock()
+			err := w.make(ctx, st)
+			mu.Lock()
+			for _, t := range st.uses {
+				delete(busy, t)
+			}
+			failed = failed || err != nil
+			changed.Broadcast()
+			mu.Unlock()
+			if err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// analyze lets the planner know what the tables hold.
+func (w *work) analyze(ctx context.Context, target drivers.Target, c *contents) error {
+	var list []*ref
+	for _, parts := range c.tables {
+		if len(parts) > 0 && (len(parts) > 1 || parts[0].Size > 0) {
+			list = append(list, parts[0].ref)
+		}
+	}
+	if len(target.Only) == 0 {
+		views, err := w.rows(ctx, `SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+			WHERE c.relkind = 'm' AND c.relispopulated AND n.nspname !~ '^pg_'`)
+		if err != nil {
+			return fmt.Errorf("list materialized views: %w", classify(err))
+		}
+		for _, v := range views {
+			list = append(list, &ref{Schema: v[0], Table: v[1]})
+		}
+	}
+	slices.SortFunc(list, func(a, b *ref) int { return strings.Compare(a.key(), b.key()) })
+	return each(ctx, w, target, list, func(ctx context.Context, w *work, r *ref) error {
+		sql := "ANALYZE " + qualified(r.Schema, r.Table)
+		err := w.exec(ctx, sql)
+		if isCode(err, codePrivilege, codeNoTable, codeNoSchema) {
+			return nil // statistics are no data; autovacuum makes them too
+		}
+		if err != nil {
+			return statementError("analyze "+r.Schema+"."+r.Table, sql, told(ctx, err))
+		}
+		return nil
+	})
+}
+
+// end tells what could not be restored, and removes the restore's own tables. The event triggers are made in the same
+// transaction, after all that they would see.
+func (w *work) end(ctx context.Context, target drivers.Target) error {
+	last, err := w.statements(ctx, phaseLast, "")
+	if err != nil {
+		return err
+	}
+	if err := w.exec(ctx, "BEGIN"); err != nil {
+		return fmt.Errorf("finish: %w", classify(err))
+	}
+	problems, err := w.rows(ctx, "SELECT name, message FROM salvor_progress.problem")
+	if err == nil {
+		err = w.exec(ctx, "DROP SCHEMA salvor_progress CASCADE")
+	}
+	if err != nil {
+		w.rollback(ctx)
+		return fmt.Errorf("finish: %w", classify(err))
+	}
+	for _, st := range last {
+		if err := w.lastStatement(ctx, st, &problems); err != nil {
+			w.rollback(ctx)
+			return err
+		}
+	}
+	if err := w.commit(ctx); err != nil {
+		return err
+	}
+	for _, p := range problems {
+		if target.Problem != nil {
+			target.Problem(p[0], p[1])
+		}
+	}
+	return nil
+}
+
+// lastStatement is statement for when the table of problems is gone.
+func (w *work) lastStatement(ctx context.Context, st *stored, problems *[][]string) error {
+	if err := w.exec(ctx, "SAVEPOINT last"); err != nil {
+		return classify(err)
+	}
+	err := w.exec(ctx, st.sets+"\n"+st.sql+"\n"+st.owner)
+	if err == nil {
+		return nil
+	}
+	err = w.explain(&st.entry, st.label(), told(ctx, err))
+	if !w.keep || ctx.Err() != nil || classOf(err) == nil {
+		return err
+	}
+	*problems = append(*problems, []string{st.label(), err.Error()})
+	return w.exec(ctx, "ROLLBACK TO SAVEPOINT last")
+}

@@ -1,0 +1,188 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"salvor/drivers"
+)
+
+// The kinds of parts.
+const (
+	kindSchema    = "schema"        // pg_dump's custom format: everything but rows
+	kindGlobals   = "globals"       // pg_dumpall's SQL: roles and tablespaces
+	kindSequences = "sequences"     // SQL: the state of sequences
+	kindTable     = "table"         // COPY text of a table, or of a range of its pages
+	kindObjects   = "large-objects" // COPY text: oid, offset, bytes
+)
+
+// ref is this driver's description of a part: what Dump and Load need. It is stored in manifests: names and meanings of
+// fields never change.
+type ref struct {
+	Kind string `json:"kind"`
+	// Schema and Table name the table; Columns are those of the text, in order, all of the table's where it has none to name.
+	Schema  string   `json:"schema,omitempty"`
+	Table   string   `json:"table,omitempty"`
+	Columns []string `json:"columns,omitempty"`
+	// Condition restricts an extension's table to the user's rows.
+	Condition string `json:"condition,omitempty"`
+	// Extension marks a table of an extension: a restore keeps the rows that the extension itself brings.
+	Extension bool `json:"extension,omitempty"`
+	// From and To are the range of pages, To = 0 meaning all from From on; Ranges is the number of ranges of the table.
+	From   int64 `json:"from,omitempty"`
+	To     int64 `json:"to,omitempty"`
+	Ranges int   `json:"ranges,omitempty"`
+	// Encoding is that of the text.
+	Encoding string `json:"encoding,omitempty"`
+	// Objects are the oids of large objects.
+	Objects []string `json:"objects,omitempty"`
+	// Clock is the time of the view, Unix seconds (schema).
+	Clock int64 `json:"clock,omitempty"`
+	// Database says how the database was made (schema).
+	Database *database `json:"database,omitempty"`
+	// Version is the server's (schema).
+	Version int `json:"version,omitempty"`
+}
+
+// key names the table of a part.
+func (r *ref) key() string { return keyOf(r.Schema, r.Table) }
+
+func readRef(part drivers.Part) (*ref, error) {
+	var r ref
+	if err := json.Unmarshal(part.Ref, &r); err != nil {
+		return nil, fmt.Errorf("part %q: %w: its description makes no sense", part.Name, drivers.ErrInvalid)
+	}
+	switch r.Kind {
+	case kindSchema, kindGlobals, kindSequences, kindTable, kindObjects:
+		return &r, nil
+	}
+	return nil, fmt.Errorf("part %q: %w: no such part", part.Name, drivers.ErrInvalid)
+}
+
+const (
+	pageSize = 8192
+	// defaultChunk is the least size from which on a table is cut: each range costs a scan of its own, about a tenth more
+	// time than a plain COPY.
+	defaultChunk = 64 << 20
+	// largestChunk bounds what is done again when a connection breaks.
+	largestChunk = 1 << 30
+	// shares is the number of pieces that a database is cut into at least, for as many workers to share.
+	shares = 32
+	// defaultSplit is the size of an object: what is longer is stored as several.
+	defaultSplit = 64 << 20
+	// objectsPerPart bounds the large objects of one part.
+	objectsPerPart = 1000
+)
+
+// plan lists the parts of the view, once: every call of Parts gives the same.
+func (v *view) plan(ctx context.Context, lead *conn) error {
+	db, err := describeDatabase(ctx, lead)
+	if err != nil {
+		return err
+	}
+	add := func(name, ext string, size int64, base bool, r ref) error {
+		raw, err := json.Marshal(r)
+		if err != nil {
+			return fmt.Errorf("describe part %s: %w", name, err)
+		}
+		v.parts = append(v.parts, drivers.Part{Name: name, Ext: ext, Size: size, Ref: raw, Base: base})
+		return nil
+	}
+	err = add("schema", "dump", 1<<20, true, ref{Kind: kindSchema, Clock: v.clock.Unix(), Database: db, Version: lead.version})
+	if err != nil {
+		return err
+	}
+	if v.source.options.Globals {
+		if err := add("globals", "sql", 64<<10, true, ref{Kind: kindGlobals, Version: lead.version}); err != nil {
+			return err
+		}
+	}
+	if err := add("sequences", "sql", 64<<10, true, ref{Kind: kindSequences}); err != nil {
+		return err
+	}
+	var total int64
+	for _, t := range v.tables {
+		total += t.total
+	}
+	chunk := min(max(v.source.chunk, total/shares), max(largestChunk, v.source.chunk))
+	for _, t := range v.tables {
+		if t.kind != "r" || t.noData {
+			continue
+		}
+		for _, r := range t.ranges(chunk) {
+			r.Encoding = v.encoding
+			name := t.key()
+			if r.Ranges > 1 {
+				name = fmt.Sprintf("%s/%06d", name, r.From)
+			}
+			if err := add(name, "copy", max(t.total/int64(max(r.Ranges, 1)), 1), false, r); err != nil {
+				return err
+			}
+		}
+	}
+	for i, objects := 0, v.objects; len(objects) > 0; i++ {
+		n := min(objectsPerPart, len(objects))
+		err := add(fmt.Sprintf("large-objects/%06d", i), "copy", int64(n)*4096, false, ref{Kind: kindObjects, Objects: objects[:n], Encoding: v.encoding})
+		if err != nil {
+			return err
+		}
+		objects = objects[n:]
+	}
+	slices.SortStableFunc(v.parts, func(a, b drivers.Part) int { return int(min(max(b.Size-a.Size, -1), 1)) })
+	return nil
+}
+
+// ranges cuts a table into pieces of about that size. Its length is that of the file, not what statistics say; the last
+// range is open, and a piece of no rows is no harm.
+func (t *table) ranges(chunk int64) []ref {
+	r := ref{Kind: kindTable, Schema: t.schema, Table: t.name, Columns: t.columns, Condition: t.condition, Extension: t.extension, Ranges: 1}
+	pages := t.heap / pageSize
+	n := min(t.total/chunk, pages)
+	if n < 2 || t.condition != "" {
+		return []ref{r}
+	}
+	list := make([]ref, n)
+	for i := range list {
+		r.From, r.To, r.Ranges = pages*int64(i)/n, pages*int64(i+1)/n, int(n)
+		if i == len(list)-1 {
+			r.To = 0
+		}
+		list[i] = r
+	}
+	return list
+}
+
+// columnList is the list of columns of a COPY. A table that has none to name is copied without a list: a blank line a row.
+func columnList(columns []string) string {
+	if len(columns) == 0 {
+		return ""
+	}
+	quoted := make([]string, len(columns))
+	for i, c := range columns {
+		quoted[i] = ident(c)
+	}
+	return strings.Join(quoted, ", ")
+}
+
+// copySQL is the statement that gives the rows of a part.
+func (r *ref) copySQL() string {
+	name, columns := qualified(r.Schema, r.Table), columnList(r.Columns)
+	where := r.Condition
+	if r.Ranges > 1 {
+		where = fmt.Sprintf("WHERE ctid >= '(%d,0)'", r.From)
+		if r.To > 0 {
+			where += fmt.Sprintf(" AND ctid < '(%d,0)'", r.To)
+		}
+	}
+	switch {
+	case where != "":
+		return "COPY (SELECT " + columns + " FROM ONLY " + name + " " + where + ") TO STDOUT"
+	case columns == "":
+		return "COPY " + name + " TO STDOUT"
+	default:
+		return "COPY " + name + " (" + columns + ") TO STDOUT"
+	}
+}

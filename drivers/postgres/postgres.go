@@ -1,0 +1,177 @@
+// Package postgres dumps and restores PostgreSQL databases: it is the driver "postgres", a [drivers.Stream] whose source is
+// a database, named by a URL or by a connection string as libpq takes it.
+//
+// # The dump
+//
+// A view is one exported snapshot. The process that froze it holds it by two sessions, so that the death of one does not
+// end it; parts are read by sessions that join it, in any process on any host. The schema comes from the installed pg_dump,
+// in that same snapshot; the rows come by COPY in text form, large tables cut into ranges of pages. Every part's rows are
+// counted and hashed as they pass.
+//
+// # The restore
+//
+// Prepare makes the tables; Load copies one part in, in a transaction that begins with a row in salvor_progress.done, so
+// that no part is ever loaded twice; as soon as a table is whole its indexes are built. Finish adds what is left in
+// parallel (foreign keys), then in order (triggers, rules, materialized views), and removes salvor_progress.
+//
+// # What it does not know
+//
+// It never holds a row in memory, never changes a source, and never removes anything from a target without being told to.
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"salvor/drivers"
+)
+
+// Kind returns what a registry needs to know of this driver.
+func Kind() drivers.Kind {
+	return drivers.Kind{
+		Name:    "postgres",
+		Scheme:  "postgres",
+		Place:   "//USER@HOST/DB",
+		Shape:   drivers.ShapeStream,
+		Holds:   true,
+		Options: optionNames(),
+		// What is restored elsewhere goes into the database that the user names.
+		PlaceKeys: []string{"database", "databases"},
+		Check: func(raw json.RawMessage) error {
+			_, err := parseOptions(raw)
+			return err
+		},
+		Expand: expand,
+		Open: func(_ context.Context, spec drivers.Spec) (drivers.Source, error) {
+			return open(spec)
+		},
+	}
+}
+
+// Source is a database, which need not exist. It is safe for concurrent use.
+type Source struct {
+	config  *pgconn.Config
+	tool    toolPlace // how pg_dump finds the database
+	options options
+	scratch string
+	chunk   int64 // the least size of a table that is cut, 0 for the default
+	split   int64 // the size of an object
+}
+
+var (
+	_ drivers.Joiner  = (*Source)(nil)
+	_ drivers.Prover  = (*Source)(nil)
+	_ drivers.Dropper = (*Source)(nil)
+	_ drivers.Shared  = (*view)(nil)
+)
+
+func open(spec drivers.Spec) (*Source, error) {
+	o, err := parseOptions(spec.Options)
+	if err != nil {
+		return nil, err
+	}
+	place, err := parsePlace(spec.Source.Reveal(), o.Database)
+	if err != nil {
+		return nil, err
+	}
+	config, err := place.config()
+	if err != nil {
+		return nil, err
+	}
+	s := &Source{config: config, tool: place, options: o, scratch: spec.Scratch, chunk: defaultChunk, split: defaultSplit}
+	if o.Chunk > 0 {
+		s.chunk, s.split = o.Chunk, o.Chunk
+	}
+	return s, nil
+}
+
+// Identities returns where the database is by name and, where its server answers, which server that is.
+func (s *Source) Identities(ctx context.Context) ([]string, error) {
+	c := s.config
+	ids := []string{fmt.Sprintf("server:%s:%d/%s", c.Host, c.Port, c.Database)}
+	conn, err := s.connectMaintenance(ctx, "identify")
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return ids, nil // what is wrong with the server, Freeze and CheckTarget say
+	}
+	defer conn.close(ctx)
+	id, err := conn.text(ctx, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
+	if err != nil {
+		if isCode(err, codePrivilege, codeNoFunction) {
+			return ids, nil // some providers do not tell
+		}
+		return nil, fmt.Errorf("identify server: %w", classify(err))
+	}
+	return append(ids, drivers.Global+"postgres:"+id+"/"+c.Database), nil
+}
+
+// Close does nothing: a source holds nothing open, its views do.
+func (*Source) Close() error { return nil }
+
+// name is the database as messages name it, without a password.
+func (s *Source) name() string {
+	return fmt.Sprintf("%s on %s:%d", s.config.Database, s.config.Host, s.config.Port)
+}
+
+// expand lists the databases of a server that the option databases takes.
+func expand(ctx context.Context, spec drivers.Spec) ([]drivers.Place, error) {
+	s, err := open(spec)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.options.Databases) == 0 {
+		return nil, nil
+	}
+	conn, err := s.connectMaintenance(ctx, "list databases")
+	if err != nil {
+		return nil, s.explain(err)
+	}
+	defer conn.close(ctx)
+	rows, err := conn.rows(ctx, "SELECT datname FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname")
+	if err != nil {
+		return nil, fmt.Errorf("list databases: %w", classify(err))
+	}
+	var places []drivers.Place
+	for _, row := range rows {
+		if !matchAny(s.options.Databases, row[0]) {
+			continue
+		}
+		options := s.options.of(row[0], len(places) == 0)
+		raw, err := json.Marshal(options)
+		if err != nil {
+			return nil, fmt.Errorf("describe database %s: %w", row[0], err)
+		}
+		places = append(places, drivers.Place{Name: row[0], Options: raw})
+	}
+	if len(places) == 0 {
+		return nil, drivers.WithHint(
+			fmt.Errorf("no database of the server fits databases: %s: %w", strings.Join(s.options.Databases, ", "), drivers.ErrNotFound),
+			"list them with psql -l")
+	}
+	slices.SortFunc(places, func(a, b drivers.Place) int { return strings.Compare(a.Name, b.Name) })
+	return places, nil
+}
+
+// explain gives an error of connecting its class and a hint.
+func (s *Source) explain(err error) error {
+	err = fmt.Errorf("connect to %s: %w", s.name(), classify(err))
+	switch {
+	case isCode(err, "28P01", "28000"):
+		return drivers.WithHint(err, "check the user and the password of the source, and the server's pg_hba.conf")
+	case isCode(err, "3D000"):
+		return drivers.WithHint(err, "check the database's name; psql -l lists those of the server")
+	case isCode(err, "53300"):
+		return drivers.WithHint(err, "the server has no free connection: lower the node's limit, or raise max_connections")
+	case errors.Is(err, drivers.ErrAccess), errors.Is(err, drivers.ErrNotFound):
+		return err
+	}
+	return drivers.WithHint(err, "check that the server runs and can be reached from here")
+}
