@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,7 +26,9 @@ type RestoreInput struct {
 	OnError tasks.OnError // stop where empty
 	// Overwrite, Mirror and InPlace are the rules for what is already there.
 	Overwrite, Mirror, InPlace bool
-	Drivers                    []tasks.Driver
+	// Create and Clean are the rules for databases; Prove compares what was restored with the dump.
+	Create, Clean, Prove bool
+	Drivers              []tasks.Driver
 }
 
 // PlanRestore plans a restore. It is a pure function: equal inputs give equal plans.
@@ -64,7 +67,7 @@ func PlanRestore(in RestoreInput) (tasks.Plan, error) {
 	return tasks.Plan{
 		Contract: tasks.Contract, Run: in.Run, Operation: tasks.OpRestore, Archive: in.Archive, Set: in.Set, Dump: in.Dump,
 		OnError: onError, Root: root, Steps: append(p.checks, ordered...),
-		Restore: &tasks.Restore{Nodes: p.nodes, Overwrite: in.Overwrite, Mirror: in.Mirror, InPlace: in.InPlace},
+		Restore: &tasks.Restore{Nodes: p.nodes, Overwrite: in.Overwrite, Mirror: in.Mirror, InPlace: in.InPlace, Create: in.Create, Clean: in.Clean, Prove: in.Prove},
 	}, nil
 }
 
@@ -105,6 +108,10 @@ func (p *restorePlanner) choose(in RestoreInput, root *tasks.Node) error {
 		switch {
 		case known.Executes && chosen.Elsewhere:
 			node.Options = nil // they belong to the node's own programs
+		case chosen.Elsewhere && len(known.PlaceKeys) > 0:
+			if node.Options, err = withoutKeys(node.Options, known.PlaceKeys); err != nil {
+				return fmt.Errorf("plan restore of %s: %w", path, err)
+			}
 		case known.Executes && (chosen.Driver != node.Driver || Unnamed(node)):
 			return untrusted(path)
 		case known.Executes:
@@ -127,6 +134,24 @@ func (p *restorePlanner) choose(in RestoreInput, root *tasks.Node) error {
 		p.checks, p.gate = append(p.checks, all), []string{all.ID}
 	}
 	return nil
+}
+
+// withoutKeys returns options without some of them.
+func withoutKeys(options json.RawMessage, keys []string) (json.RawMessage, error) {
+	if len(options) == 0 {
+		return options, nil
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(options, &all); err != nil {
+		return nil, fmt.Errorf("decode options: %w", err)
+	}
+	for _, key := range keys {
+		delete(all, key)
+	}
+	if len(all) == 0 {
+		return nil, nil
+	}
+	return json.Marshal(all)
 }
 
 func (p *restorePlanner) route(path string) tasks.Route { return tasks.Route{Host: p.nodes[path].Host} }

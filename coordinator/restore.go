@@ -22,6 +22,7 @@ type RestoreRequest struct {
 	// Nodes are the nodes to restore, by path, with where each goes.
 	Nodes                      map[string]tasks.RestoreNode
 	Overwrite, Mirror, InPlace bool
+	Create, Clean, Prove       bool
 	OnError                    tasks.OnError
 	Started                    func(tasks.Plan)
 	Watch                      Watch
@@ -48,7 +49,7 @@ func (c *Coordinator) PlanRestore(r RestoreRequest) (tasks.Plan, error) {
 	}
 	return PlanRestore(RestoreInput{
 		Run: run, Archive: r.Location, Set: r.Ref.Set, Dump: r.Ref.Dump, Root: r.Plan.Root, Config: r.Config, Nodes: r.Nodes, OnError: r.OnError,
-		Overwrite: r.Overwrite, Mirror: r.Mirror, InPlace: r.InPlace, Drivers: c.cfg.Drivers,
+		Overwrite: r.Overwrite, Mirror: r.Mirror, InPlace: r.InPlace, Create: r.Create, Clean: r.Clean, Prove: r.Prove, Drivers: c.cfg.Drivers,
 	})
 }
 

@@ -79,6 +79,9 @@ func (a *app) dump(ctx context.Context, o dumpOptions, sources []string) (err er
 	if err := a.checkSet(s); err != nil {
 		return err
 	}
+	if err := a.expandSet(ctx, &s.set.Set, ""); err != nil {
+		return err
+	}
 	s.set.Archive = s.archive
 	e, err := a.startEngine(ctx, s.queue)
 	if err != nil {

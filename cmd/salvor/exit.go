@@ -22,6 +22,7 @@ const (
 	exitFailed      = 1
 	exitUsage       = 2
 	exitIncomplete  = 3
+	exitUnproven    = 4
 	exitResumable   = 5
 	exitMissing     = 10
 	exitAccess      = 11
@@ -41,6 +42,7 @@ func exitMeanings() []exitMeaning {
 		{exitFailed, "failed: a full disk, a server that is gone, a fault of the program"},
 		{exitUsage, "wrong usage or config, unknown or ambiguous name, not an archive, newer format, target not empty"},
 		{exitIncomplete, "done, but entries could not be read or restored, or nodes are missing"},
+		{exitUnproven, "restored, but --prove found other rows than were dumped"},
 		{exitResumable, "the queue lost the run before its end; salvor resume goes on with it"},
 		{exitMissing, "the source or the archive does not exist"},
 		{exitAccess, "access denied"},
@@ -111,6 +113,7 @@ func failureExits() map[string]int {
 		"corrupt":         exitCorrupt,
 		"failed":          exitFailed,
 		"cancelled":       exitInterrupted,
+		"proof_failed":    exitUnproven,
 		"nothing_dumped":  exitFailed, // the failures of the nodes come first and say why
 	}
 }

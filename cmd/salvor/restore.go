@@ -14,6 +14,7 @@ import (
 
 	"salvor/archive"
 	"salvor/coordinator"
+	"salvor/drivers"
 	"salvor/tasks"
 )
 
@@ -24,6 +25,9 @@ type restoreOptions struct {
 	inPlace    bool
 	plan       bool
 	goOn       bool
+	create     bool
+	clean      bool
+	prove      bool
 }
 
 // restoreResult is what `restore --json` prints of a restore that was done.
@@ -54,8 +58,10 @@ func (a *app) restoreCommand() *cobra.Command {
 			"Each node goes where --into says; a node without one goes onto its own source, which needs --in-place. A node is\n" +
 			"named by its path or a unique end of it. A PLACE is SCHEME:PLACE as for dump, or a path for the node's own driver.\n\n" +
 			"A target must be absent or empty; what is already equal is left, so a restore can be repeated. --overwrite replaces what\n" +
-			"differs and keeps what is extra, --mirror also removes what is extra. All targets are checked before anything is written." +
-			exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitResumable, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
+			"differs and keeps what is extra, --mirror also removes what is extra. A database on a server must exist and be empty;\n" +
+			"--create makes an absent one, --clean removes all that one holds. --prove compares the rows of restored databases with\n" +
+			"those that were dumped. All targets are checked before anything is written." +
+			exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitUnproven, exitResumable, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
 		Example: "  salvor restore --archive /backups latest --into site=sqlite:new.db --into uploads=dir:new\n" +
 			"  salvor restore --in-place --mirror\n" +
 			"  salvor restore 20261122 --only uploads:2026/photo.png --into uploads=/tmp/photo\n" +
@@ -71,7 +77,10 @@ func (a *app) restoreCommand() *cobra.Command {
 	f.BoolVar(&o.mirror, "mirror", false, "replace what differs, remove what is extra")
 	f.BoolVar(&o.inPlace, "in-place", false, "restore nodes without --into onto what was dumped")
 	f.BoolVar(&o.plan, "plan", false, "say what would be done, and do nothing")
-	f.BoolVar(&o.goOn, "continue", false, "let independent nodes finish when one fails")
+	f.BoolVar(&o.create, "create", false, "make databases that do not exist")
+	f.BoolVar(&o.clean, "clean", false, "remove all that a target database holds")
+	f.BoolVar(&o.prove, "prove", false, "compare the rows of restored databases with those that were dumped")
+	f.BoolVar(&o.goOn, "continue", false, "let independent nodes finish when one fails, and go on without what a database refuses")
 	for _, name := range []string{"into", "only"} {
 		_ = c.RegisterFlagCompletionFunc(name, a.completeNodes)
 	}
@@ -114,7 +123,7 @@ func (a *app) restore(ctx context.Context, o restoreOptions, args []string) (err
 	}
 	request := coordinator.RestoreRequest{
 		Archive: store, Location: s.archive, Ref: ref, Plan: plan, Config: config, Nodes: ch.nodes, Overwrite: o.overwrite, Mirror: o.mirror,
-		InPlace: o.inPlace, OnError: onError(o.goOn),
+		InPlace: o.inPlace, Create: o.create, Clean: o.clean, Prove: o.prove, OnError: onError(o.goOn),
 	}
 	if o.plan {
 		return a.printRestore(ctx, request, ch, manifest)
@@ -285,8 +294,21 @@ func (a *app) summariseRestore(r restoreResult, ch choice) {
 		}
 		target := ch.nodes[n.Node]
 		a.console.line("restored  %s into %s: %s", n.Node, a.placeOf(target), text)
+		if proof := readProof(n.Proof); proof != nil {
+			a.console.line("proved    %s: %s and their digests are those of the dump, in %s", n.Node,
+				plural(proof.Rows, "row", "rows"), plural(int64(proof.Tables), "table", "tables"))
+		}
 	}
 	a.console.line("took      %s, %s", formatDuration(took), formatRate(r.Bytes, took))
+}
+
+// readProof reads what a comparison found; nil where nothing was compared.
+func readProof(data json.RawMessage) *drivers.Proof {
+	var proof drivers.Proof
+	if len(data) == 0 || json.Unmarshal(data, &proof) != nil {
+		return nil
+	}
+	return &proof
 }
 
 // placeOf is a target as the command line names it.
@@ -321,7 +343,7 @@ type targetResult struct {
 func (a *app) printRestore(ctx context.Context, r coordinator.RestoreRequest, ch choice, manifest archive.Manifest) error {
 	plan, err := coordinator.PlanRestore(coordinator.RestoreInput{
 		Run: "plan", Archive: r.Location, Set: r.Ref.Set, Dump: r.Ref.Dump, Root: r.Plan.Root, Config: r.Config, Nodes: r.Nodes, OnError: r.OnError,
-		Overwrite: r.Overwrite, Mirror: r.Mirror, InPlace: r.InPlace, Drivers: taskDrivers(a.registry),
+		Overwrite: r.Overwrite, Mirror: r.Mirror, InPlace: r.InPlace, Create: r.Create, Clean: r.Clean, Prove: r.Prove, Drivers: taskDrivers(a.registry),
 	})
 	if err != nil {
 		return err

@@ -204,7 +204,7 @@ func taskDrivers(r *drivers.Registry) []tasks.Driver {
 	for _, k := range r.Kinds() {
 		list = append(list, tasks.Driver{
 			Name: k.Name, Scheme: k.Scheme, Holds: k.Holds, Path: k.Local, Options: k.Options, Check: k.Check,
-			Resolve: k.Resolve, SourceKeys: k.SourceKeys, Executes: k.Executes,
+			Resolve: k.Resolve, SourceKeys: k.SourceKeys, PlaceKeys: k.PlaceKeys, Executes: k.Executes,
 		})
 	}
 	return list

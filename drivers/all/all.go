@@ -7,6 +7,7 @@ import (
 	"salvor/drivers/command"
 	"salvor/drivers/filesystem"
 	"salvor/drivers/media"
+	"salvor/drivers/postgres"
 	"salvor/drivers/sqlite"
 )
 
@@ -16,6 +17,7 @@ func Registry() *drivers.Registry {
 	r.Register(command.Kind())
 	r.Register(filesystem.Kind())
 	r.Register(media.Kind())
+	r.Register(postgres.Kind())
 	r.Register(sqlite.Kind())
 	return r
 }
