@@ -134,10 +134,10 @@ type Target struct {
 	// Continue goes on after what failed by itself (a statement of a schema), and tells it to Problem in Finish.
 	Continue bool
 	// Problem, where it is not nil, is told what could not be restored, by its name.
-	Problem func(name, message string)
+	Problem func(name, message string) `json:"-"`
 	// Open opens the content of a part that the dump holds, which is never larger than its Size and ends in an error where
 	// it is not what was dumped. The caller closes it. Nil where there are no parts with [Part].Base.
-	Open func(ctx context.Context, part Part) (io.ReadCloser, error)
+	Open func(ctx context.Context, part Part) (io.ReadCloser, error) `json:"-"`
 }
 
 // Replace tells whether existing things that differ may be replaced.
