@@ -69,6 +69,9 @@ type Kind struct {
 	// Expand lists the places that a source with a certain option stands for (all databases of a server), sorted by name.
 	// It returns no error and nil for a source that stands for itself. Nil where no source stands for many.
 	Expand func(ctx context.Context, spec Spec) ([]Place, error)
+	// Scratch returns the source of a place of that name beside another one (a database on the same server), to be made,
+	// used for a trial, and removed by [Dropper]. Both sources have their references filled in. Nil where there is no such.
+	Scratch func(source secret.Text, name string) (secret.Text, error)
 	// Open opens a source. It must not change anything there, and it must not fail because the place is absent (a
 	// restore may create it): Freeze and Walk return [ErrNotFound] then. The caller closes what it returns.
 	Open func(ctx context.Context, spec Spec) (Source, error)

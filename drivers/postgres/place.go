@@ -79,6 +79,21 @@ func (p *toolPlace) parsePairs() error {
 	return nil
 }
 
+// renamed returns the source with another database, password included.
+func (p *toolPlace) renamed(database string) string {
+	if strings.HasPrefix(p.text, "postgres://") || strings.HasPrefix(p.text, "postgresql://") {
+		u, err := url.Parse(p.text)
+		if err != nil {
+			return p.text // it was parsed before
+		}
+		query := u.Query()
+		query.Del("dbname")
+		u.Path, u.RawPath, u.RawQuery = "/"+database, "", query.Encode()
+		return u.String()
+	}
+	return p.text + " dbname=" + quoteValue(database) // the last one counts
+}
+
 // cutValue splits a value from what follows it.
 func cutValue(text string) (value, rest string, ok bool) {
 	var b strings.Builder

@@ -30,6 +30,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"salvor/drivers"
+	"salvor/internal/secret"
 )
 
 // Kind returns what a registry needs to know of this driver.
@@ -48,6 +49,13 @@ func Kind() drivers.Kind {
 			return err
 		},
 		Expand: expand,
+		Scratch: func(source secret.Text, name string) (secret.Text, error) {
+			place, err := parsePlace(source.Reveal(), "")
+			if err != nil {
+				return secret.Text{}, err
+			}
+			return secret.New(place.renamed(name)), nil
+		},
 		Open: func(_ context.Context, spec drivers.Spec) (drivers.Source, error) {
 			return open(spec)
 		},
