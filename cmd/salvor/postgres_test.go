@@ -1,0 +1,110 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"salvor/internal/testenv"
+)
+
+// expect runs the command, whose exit code and stderr (ids and places of this run made equal) must be these.
+func expect(t *testing.T, code int, want string, replace *strings.Replacer, args ...string) {
+	t.Helper()
+	_, stderr, got := call(t, args...)
+	stderr = replace.Replace(stderr)
+	stderr = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`).ReplaceAllString(stderr, "$$RUN")
+	if diff := cmp.Diff(want, stderr); got != code || diff != "" {
+		t.Errorf("salvor %s: exit code %d, want %d; stderr (-want +got):\n%s", strings.Join(args, " "), got, code, diff)
+	}
+}
+
+// TestPostgres goes the way of a user: a server is dumped, a database restored, damaged, refused, replaced, and drilled.
+func TestPostgres(t *testing.T) {
+	t.Parallel()
+	s := testenv.Postgres(t, testenv.PostgresOptions{Password: "secret"})
+	dir := t.TempDir()
+	s.Exec("postgres", "CREATE DATABASE app")
+	s.Exec("postgres", `CREATE DATABASE "Other db"`)
+	s.Exec("app", "CREATE TABLE t (i int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 1000); CREATE TABLE u AS TABLE t")
+	config, password := filepath.Join(dir, "set.yaml"), filepath.Join(dir, "password")
+	if err := os.WriteFile(password, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := strings.Replace(s.URL("postgres"), ":secret@", ":${file:"+password+"}@", 1)
+	text := fmt.Sprintf("archive: %s/archive\nset:\n  name: site\n  children:\n    - {name: server, driver: postgres, source: %q, databases: [app, \"O*\"]}\n", dir, server)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	into := func(db string) string { return "app=" + strings.Replace(server, "/postgres?", "/"+db+"?", 1) }
+	replace := strings.NewReplacer(dir, "$DIR", fmt.Sprintf("127.0.0.1:%d", s.Port), "$SERVER", fmt.Sprintf("localhost:%d", s.Port), "$SERVER")
+
+	var dump dumpResult
+	if err := json.Unmarshal([]byte(mustCall(t, "dump", "-c", config, "--json", "-q")), &dump); err != nil {
+		t.Fatal(err)
+	}
+	var nodes []string
+	for _, n := range dump.Nodes {
+		nodes = append(nodes, n.Node)
+	}
+	if diff := cmp.Diff([]string{"site/server/Other%20db", "site/server/app"}, nodes); diff != "" {
+		t.Errorf("nodes (-want +got):\n%s", diff)
+	}
+
+	expect(t, exitMissing, "salvor: error: check target of node site/server/app: database new on $SERVER: does not exist\n"+
+		"salvor: hint: --create makes it, as the one that was dumped was made\n"+
+		"salvor: error: restore failed, run $RUN\n", replace, "restore", "-c", config, "-q", "--only", "app", "--into", into("new"))
+	var restored restoreResult
+	out := mustCall(t, "restore", "-c", config, "-q", "--json", "--only", "app", "--into", into("new"), "--create", "--prove")
+	if err := json.Unmarshal([]byte(out), &restored); err != nil {
+		t.Fatal(err)
+	}
+	if p := readProof(restored.Nodes[0].Proof); p == nil || p.Rows != 2000 || p.Tables != 2 {
+		t.Errorf("proof %s", restored.Nodes[0].Proof)
+	}
+	// What is equal is left; what differs is refused, and replaced where that is allowed.
+	mustCall(t, "restore", "-c", config, "-q", "--only", "app", "--into", into("new"))
+	s.Exec("new", "DELETE FROM u WHERE i > 990")
+	expect(t, exitUsage, "salvor: error: check target of node site/server/app: database new on $SERVER: target is not empty: public.u: 990 rows, the dump has 1000\n"+
+		"salvor: hint: restore into a new database (--create), or allow to remove what is there (--clean)\n"+
+		"salvor: error: restore failed, run $RUN\n", replace, "restore", "-c", config, "-q", "--only", "app", "--into", into("new"))
+	mustCall(t, "restore", "-c", config, "-q", "--only", "app:public.u", "--into", into("new"), "--clean", "--prove")
+	if got := s.Query("new", "SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM u)"); got != "1000|1000" {
+		t.Errorf("tables hold %s rows", got)
+	}
+	s.Exec("new", "DROP TABLE t; CREATE TABLE x ()")
+	mustCall(t, "restore", "-c", config, "-q", "--only", "app", "--into", into("new"), "--clean", "--prove")
+	if got := s.Query("new", "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"); got != "t u" {
+		t.Errorf("tables %s", got)
+	}
+	expect(t, exitUsage, "salvor: error: check target of node site/server/app: restore node site/server/app: target is not empty: "+
+		"the target is the source that was dumped, or one lies in the other\n"+
+		"salvor: hint: restore elsewhere with --into app=…, or allow it with --in-place\n"+
+		"salvor: error: restore failed, run $RUN\n", strings.NewReplacer("error: restore node site", "error: check target of node site/server/app: restore node site"),
+		"restore", "-c", config, "-q", "--only", "app", "--into", into("app"), "--clean")
+
+	mustCall(t, "drill", "-c", config, "--on", strings.Replace(into("postgres"), "app=", "app=", 1))
+	if left := s.Query("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'salvor%'"); left != "0" {
+		t.Errorf("%s scratch databases are left", left)
+	}
+
+	// Errors of the source.
+	_, stderr, code := call(t, "dump", "--archive", filepath.Join(dir, "a"), "-q", strings.Replace("db="+s.URL("app"), "secret", "wrong", 1))
+	if code != exitAccess || !strings.Contains(stderr, "password authentication failed") || strings.Contains(stderr, "wrong@") {
+		t.Errorf("wrong password: exit code %d: %s", code, stderr)
+	}
+	_, stderr, code = call(t, "dump", "--archive", filepath.Join(dir, "a"), "-q", "db="+s.URL("nothing"))
+	if code != exitMissing || !strings.Contains(stderr, `database "nothing" does not exist`) {
+		t.Errorf("no database: exit code %d: %s", code, stderr)
+	}
+	_, stderr, code = call(t, "dump", "--archive", filepath.Join(dir, "a"), "-q", "postgres:host=")
+	if code == exitOK {
+		t.Errorf("no host: %s", stderr)
+	}
+}
