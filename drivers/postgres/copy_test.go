@@ -30,16 +30,16 @@ type stash struct {
 // objects is a Splitter that keeps what it is given.
 type objects struct {
 	bytes.Buffer
-	done []stored2
+	done []object
 }
 
-type stored2 struct {
+type object struct {
 	data   []byte
 	counts drivers.Counts
 }
 
 func (o *objects) Split(counts drivers.Counts) error {
-	o.done = append(o.done, stored2{bytes.Clone(o.Bytes()), counts})
+	o.done = append(o.done, object{bytes.Clone(o.Bytes()), counts})
 	o.Reset()
 	return nil
 }
@@ -55,6 +55,16 @@ func openSource(t *testing.T, url, options string) *Source {
 	return s
 }
 
+// ticketOf returns what another process needs to join a view.
+func ticketOf(t *testing.T, v drivers.View) json.RawMessage {
+	t.Helper()
+	shared, ok := v.(drivers.Shared)
+	if !ok {
+		t.Fatalf("a %T cannot be joined", v)
+	}
+	return shared.Ticket()
+}
+
 // dumpDatabase dumps a database by several readers, every second of which has joined the view from elsewhere. during, if
 // not nil, is called while the view is open.
 func dumpDatabase(t *testing.T, url, options string, during func()) *stash {
@@ -63,7 +73,7 @@ func dumpDatabase(t *testing.T, url, options string, during func()) *stash {
 	source := openSource(t, url, options)
 	held, err := source.Freeze(ctx)
 	requireNoError(t, "freeze", err)
-	ticket := held.(drivers.Shared).Ticket()
+	ticket := ticketOf(t, held)
 	joined, err := openSource(t, url, options).Join(ctx, ticket)
 	requireNoError(t, "join", err)
 	if during != nil {

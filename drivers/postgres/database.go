@@ -144,19 +144,6 @@ func isListSetting(name string) bool {
 	return false
 }
 
-// exists tells whether the database is there.
-func (s *Source) exists(ctx context.Context) (bool, error) {
-	c, err := s.connect(ctx, "look")
-	if err == nil {
-		c.close(ctx)
-		return true, nil
-	}
-	if isCode(err, codeNoDatabase) {
-		return false, nil
-	}
-	return false, s.explain(err)
-}
-
 // create makes the database. One that is there already was made by an earlier attempt.
 func (s *Source) create(ctx context.Context, d *database) error {
 	c, err := s.connectMaintenance(ctx, "create database")

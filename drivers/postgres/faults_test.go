@@ -60,7 +60,7 @@ func TestHolders(t *testing.T) {
 	if n := endSessions(s, db, "salvor freeze: hold"); n != "1" {
 		t.Fatalf("%s leads", n)
 	}
-	joined, err := openSource(t, s.URL(db), "").Join(ctx, v.(drivers.Shared).Ticket())
+	joined, err := openSource(t, s.URL(db), "").Join(ctx, ticketOf(t, v))
 	requireNoError(t, "join after the death of the first holder", err)
 	got, err := dump(joined, part)
 	if err != nil || got != want {
@@ -76,7 +76,7 @@ func TestHolders(t *testing.T) {
 
 	// Two are not.
 	v, part = open()
-	ticket := v.(drivers.Shared).Ticket()
+	ticket := ticketOf(t, v)
 	if n := endSessions(s, db, "salvor freeze: hold%"); n != "2" {
 		t.Fatalf("%s holders", n)
 	}
@@ -193,7 +193,7 @@ func newCutter(t *testing.T, to int, after int64) *cutter {
 				defer func() { _ = in.Close() }()
 				out, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", to))
 				if err != nil {
-					return nil //nolint:nilerr // the client sees a closed connection
+					return nil
 				}
 				defer func() { _ = out.Close() }()
 				group.Go(func() error {

@@ -159,7 +159,7 @@ func (s *Source) lock(ctx context.Context, c, side *conn, tables []*table, mode 
 			names[i] = "ONLY " + t.qualified()
 		}
 		if err := c.exec(ctx, "LOCK TABLE "+strings.Join(names, ", ")+" IN ACCESS SHARE MODE "+mode); err != nil {
-			return s.lockError(ctx, c, side, tables[:n], err)
+			return s.lockError(ctx, side, tables[:n], err)
 		}
 		tables = tables[n:]
 	}
@@ -167,7 +167,7 @@ func (s *Source) lock(ctx context.Context, c, side *conn, tables []*table, mode 
 }
 
 // lockError says what kept a table from being locked, and who.
-func (s *Source) lockError(ctx context.Context, c, side *conn, tables []*table, err error) error {
+func (s *Source) lockError(ctx context.Context, side *conn, tables []*table, err error) error {
 	switch {
 	case isCode(err, codeLockTimeout) && side != nil:
 		who, lookErr := side.text(ctx, `SELECT COALESCE(pg_catalog.string_agg(DISTINCT pg_catalog.format('%s (pid %s, user %s, %s) holds %s',

@@ -3,6 +3,7 @@ package postgres
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -84,7 +85,7 @@ func splitGlobals(in io.Reader) ([]globalStatement, error) {
 				}
 			}
 		}
-		if err == io.EOF { //nolint:errorlint // readers return it as it is
+		if errors.Is(err, io.EOF) {
 			return list, nil
 		}
 		if err != nil {

@@ -84,7 +84,7 @@ func (r *heldReader) Read(p []byte) (int, error) {
 		return 0, r.err
 	}
 	n, err := r.in.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // readers return it as it is
+	if err != nil && !errors.Is(err, io.EOF) {
 		r.err = err
 	}
 	return n, err
@@ -147,7 +147,7 @@ func (w *work) putObjects(ctx context.Context, r *ref, in io.Reader) error {
 	lines := bufio.NewReaderSize(in, 4*objectChunk)
 	for {
 		line, err := lines.ReadString('\n')
-		if err == io.EOF && line == "" { //nolint:errorlint // readers return it as it is
+		if errors.Is(err, io.EOF) && line == "" {
 			return nil
 		}
 		if err != nil {

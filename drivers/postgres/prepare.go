@@ -3,6 +3,7 @@ package postgres
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -44,6 +45,7 @@ func (s *Source) Prepare(ctx context.Context, target drivers.Target, parts []dri
 		if err := s.create(ctx, c.schemaRef.Database); err != nil {
 			return err
 		}
+	default:
 	}
 	w, err := s.begin(ctx, target, "prepare", "")
 	if err != nil {
@@ -213,7 +215,7 @@ func (w *work) setSequences(ctx context.Context, target drivers.Target, part dri
 				return err
 			}
 		}
-		if err == io.EOF { //nolint:errorlint // readers return it as it is
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

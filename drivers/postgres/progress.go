@@ -11,9 +11,7 @@ import (
 
 // The restore's own tables are in a schema of the target, so that what is done and what says so change together. Prepare
 // makes it, Load fails without it, Finish drops it.
-const (
-	progressSchema = "salvor_progress"
-	progressSQL    = `CREATE SCHEMA salvor_progress;
+const progressSQL = `CREATE SCHEMA salvor_progress;
 CREATE TABLE salvor_progress.run (id text PRIMARY KEY, started timestamptz NOT NULL DEFAULT pg_catalog.now());
 CREATE TABLE salvor_progress.done (item text PRIMARY KEY, tbl text NOT NULL, at timestamptz NOT NULL DEFAULT pg_catalog.now());
 CREATE TABLE salvor_progress.tbl (tbl text PRIMARY KEY, parts bigint NOT NULL);
@@ -21,7 +19,6 @@ CREATE TABLE salvor_progress.statement (seq bigint PRIMARY KEY, phase text NOT N
   sets text NOT NULL, sql text NOT NULL);
 CREATE INDEX ON salvor_progress.statement (tbl);
 CREATE TABLE salvor_progress.problem (name text NOT NULL, message text NOT NULL);`
-)
 
 // The phases of a schema's second half.
 const (

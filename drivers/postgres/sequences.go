@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -131,6 +130,3 @@ func unescapeCopy(text string) string {
 	}
 	return b.String()
 }
-
-// errNoSequence tells that a statement sets a sequence that the restore did not make.
-var errNoSequence = errors.New("no such sequence")

@@ -101,7 +101,7 @@ func (s *Source) look(ctx context.Context, target drivers.Target, c *contents) (
 		return stateForeign, run, "", nil
 	}
 	if len(target.Only) > 0 {
-		return s.lookOnly(ctx, w, target, c)
+		return s.lookOnly(ctx, w, c)
 	}
 	n, err := w.number(ctx, emptyQuery)
 	if err != nil {
@@ -120,7 +120,7 @@ func (s *Source) look(ctx context.Context, target drivers.Target, c *contents) (
 }
 
 // lookOnly tells whether the selected tables are in the target already. Other things may be.
-func (s *Source) lookOnly(ctx context.Context, w *conn, target drivers.Target, c *contents) (st state, run, differs string, err error) {
+func (s *Source) lookOnly(ctx context.Context, w *conn, c *contents) (st state, run, differs string, err error) {
 	tables, err := s.targetTables(ctx, w)
 	if err != nil {
 		return 0, "", "", err

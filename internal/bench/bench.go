@@ -48,6 +48,7 @@ func sections() []section {
 		{"sparse", (*bench).sparseFile, func(options) int64 { return 1 << 30 }},
 		{"small", (*bench).smallFiles, smallRoom},
 		{"large", (*bench).largeFiles, func(o options) int64 { return int64(o.large) * 3 * gigabyte }},
+		{"postgres", (*bench).postgres, func(options) int64 { return postgresRoom }},
 	}
 }
 

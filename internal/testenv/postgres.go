@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -70,8 +71,8 @@ func PostgresBins() []string {
 		if err != nil {
 			continue
 		}
-		for i := len(found) - 1; i >= 0; i-- {
-			dirs = append(dirs, filepath.Dir(found[i]))
+		for _, path := range slices.Backward(found) {
+			dirs = append(dirs, filepath.Dir(path))
 		}
 	}
 	if len(dirs) == 0 {
@@ -161,11 +162,13 @@ func (s *PostgresServer) initialise() error {
 	}
 	lines = append(lines, s.options.Settings...)
 	data := filepath.Join(s.Dir, "data")
-	hba := fmt.Sprintf("local all all %s\n%s all all 127.0.0.1/32 %s\nlocal replication all %s\n%s replication all 127.0.0.1/32 %s\n",
-		method, kind, method, method, kind, method)
+	var hba strings.Builder
+	for _, what := range []string{"all", "replication"} {
+		fmt.Fprintf(&hba, "local %s all %s\n%s %s all 127.0.0.1/32 %s\n", what, method, kind, what, method)
+	}
 	return errors.Join(
 		s.write(filepath.Join(data, "postgresql.auto.conf"), strings.Join(lines, "\n")+"\n"),
-		s.write(filepath.Join(data, "pg_hba.conf"), hba),
+		s.write(filepath.Join(data, "pg_hba.conf"), hba.String()),
 	)
 }
 
