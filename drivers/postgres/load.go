@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/errgroup"
@@ -52,11 +53,12 @@ func (s *Source) Load(ctx context.Context, target drivers.Target, attempt driver
 		default:
 			err = fmt.Errorf("%w: a part of kind %s is not loaded", drivers.ErrInvalid, r.Kind)
 		}
+		readErr := source.stop()
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case source.err != nil:
-			return source.err // what the server says of the cut copy is but an echo
+		case readErr != nil:
+			return readErr // what the server says of the cut copy is but an echo
 		}
 		return err
 	})
@@ -73,13 +75,30 @@ func (s *Source) Load(ctx context.Context, target drivers.Target, attempt driver
 	return w.afterLoad(ctx, target, attempt, tbl)
 }
 
-// heldReader keeps the error of what it reads.
+// heldReader keeps the error of what it reads. A copy whose connection broke may read on for a moment by a goroutine of its
+// own; stop waits for that, so that the caller can close what is read.
 type heldReader struct {
-	in  io.Reader
-	err error
+	in io.Reader
+
+	mu      sync.Mutex
+	err     error
+	stopped bool
+}
+
+// stop ends the reading and returns the error that it met.
+func (r *heldReader) stop() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stopped = true
+	return r.err
 }
 
 func (r *heldReader) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return 0, io.ErrClosedPipe
+	}
 	if r.err != nil {
 		return 0, r.err
 	}
