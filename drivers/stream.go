@@ -118,7 +118,8 @@ type Part struct {
 	// Ref is the driver's own description of the part (a table's name and range): what Dump and Load need.
 	Ref json.RawMessage `json:"ref,omitempty"`
 	// Base marks what the rest leans on, such as a schema: it is never loaded by Load but read by Prepare and Finish through
-	// [Target].Open, and it is part of every selection.
+	// [Target].Open, and it is part of every selection. It is dumped before the parts that are not: what is wrong with it is
+	// to be known early.
 	Base bool `json:"base,omitempty"`
 	// SHA256 is the hash of the part's bytes, in hexadecimal; Rows and Digest are what Dump counted. A restore knows them from
 	// the dump; a view leaves them empty.

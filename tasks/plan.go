@@ -131,6 +131,8 @@ type Task struct {
 	Node string `json:"node,omitempty"`
 	// Weight is the expected number of bytes. Heavier tasks start earlier; progress is counted by it.
 	Weight int64 `json:"weight,omitempty"`
+	// First lets it start before the others of its step, whatever their weights.
+	First bool `json:"first,omitempty"`
 	// Route says which workers may take it.
 	Route Route `json:"route"`
 	// Spec is what the kind's handler is told beside the plan: FreezeSpec, PartSpec, ...

@@ -159,7 +159,7 @@ func (a *attempt) growParts(ctx context.Context, h *held) (int, error) {
 		}
 		g.Tasks = append(g.Tasks, tasks.Task{
 			ID: fmt.Sprintf("part:%s:%06d", h.Node, index), Kind: tasks.KindPart, Node: h.Node,
-			Weight: p.Size, Route: route, Spec: spec,
+			Weight: p.Size, First: p.Base, Route: route, Spec: spec,
 		})
 		index++
 		if len(g.Tasks) < ledger.AtomicGrowth {

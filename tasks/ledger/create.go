@@ -149,7 +149,7 @@ func (w *putter) tasks(ctx context.Context, s tasks.Step, flags map[string]strin
 		list = append(list, p)
 		sum += p.weight
 	}
-	byWeight(list)
+	byRank(list)
 	for len(list) > 0 {
 		n, size := 0, 0
 		specs := []string{"HSET", w.key(":spec:" + s.ID)}
@@ -159,12 +159,12 @@ func (w *putter) tasks(ctx context.Context, s tasks.Step, flags map[string]strin
 		for ; n < len(list) && n < chunkTasks && size < chunkBytes; n++ {
 			p := list[n]
 			specs = append(specs, p.id, p.text)
-			push = append(push, strconv.FormatInt(p.weight, 10)+" "+p.id)
+			push = append(push, strconv.FormatInt(p.rank, 10)+" "+p.id)
 			size += len(p.text)
 		}
 		w.chunk++
 		err := w.put(ctx, specs, []string{"DEL", waiting}, push,
-			[]string{"ZADD", w.key(":q:" + s.ID), strconv.FormatInt(-list[0].weight, 10), chunk})
+			[]string{"ZADD", w.key(":q:" + s.ID), strconv.FormatInt(-list[0].rank, 10), chunk})
 		if err != nil {
 			return 0, err
 		}

@@ -100,9 +100,9 @@ func chunk(list []tasks.Task) (args []any, rest []tasks.Task, err error) {
 		words = append(words, p)
 		size += len(p.text)
 	}
-	byWeight(words)
+	byRank(words)
 	for _, p := range words {
-		args = append(args, p.id, p.text, strconv.FormatInt(p.weight, 10))
+		args = append(args, p.id, p.text, strconv.FormatInt(p.rank, 10))
 	}
 	return args, rest, nil
 }

@@ -18,10 +18,14 @@ const unit = "\x1f"
 // heaviest bounds weights and progress, so that no sum in Redis overflows.
 const heaviest = 1 << 50
 
+// ahead is what tasks that start first are ranked above all weights. The sum is exact as a score of Redis.
+const ahead = heaviest << 1
+
 // packedTask is a task as it is stored.
 type packedTask struct {
 	id     string
 	weight int64
+	rank   int64 // by which it is given out
 	text   string
 }
 
@@ -35,14 +39,18 @@ func pack(t tasks.Task, flag string) (packedTask, error) {
 		hold = "1"
 	}
 	weight := clamp(t.Weight)
+	rank := weight
+	if t.First {
+		rank += ahead
+	}
 	header := []string{flag, hold, t.Route.Host, t.Route.Worker, strconv.FormatInt(weight, 10)}
-	return packedTask{t.ID, weight, strings.Join(header, unit) + "\n" + string(data)}, nil
+	return packedTask{t.ID, weight, rank, strings.Join(header, unit) + "\n" + string(data)}, nil
 }
 
-// byWeight sorts tasks in the order in which they are given out: heavier ones first, then by id.
-func byWeight(list []packedTask) {
+// byRank sorts tasks in the order in which they are given out: those that are to be first, then heavier ones, then by id.
+func byRank(list []packedTask) {
 	slices.SortFunc(list, func(a, b packedTask) int {
-		return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.id, b.id))
+		return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(a.id, b.id))
 	})
 }
 

@@ -24,7 +24,7 @@ func TestWindowGivesHeavierTasksFirst(t *testing.T) {
 	servers(t, func(t *testing.T, rdb *redis.Client) {
 		f := newFixture(t, rdb, ledger.Options{})
 		g := f.claim(f.create(loadPlan("r1"))[0])
-		list := []tasks.Task{{ID: "c", Weight: 5}, {ID: "a", Weight: 1 << 40}, {ID: "b", Weight: 5}, {ID: "d"}, {ID: "e", Weight: 9}}
+		list := []tasks.Task{{ID: "c", Weight: 5}, {ID: "a", Weight: 1 << 40}, {ID: "b", Weight: 5}, {ID: "d"}, {ID: "e", Weight: 9}, {ID: "f", Weight: 1, First: true}}
 		ready := f.grow(g, ledger.Growth{Step: "load", Tasks: list, Close: true, Window: ledger.Window{ID: "src", Limit: 1}})
 		f.finish(g)
 		var order []string
@@ -35,10 +35,13 @@ func TestWindowGivesHeavierTasksFirst(t *testing.T) {
 			order = append(order, ready[0].Task)
 			ready = f.finish(f.claim(ready[0]))
 		}
-		if diff := cmp.Diff([]string{"a", "e", "b", "c", "d"}, order); diff != "" {
+		if diff := cmp.Diff([]string{"f", "a", "e", "b", "c", "d"}, order); diff != "" {
 			t.Errorf("order (-want +got):\n%s", diff)
 		}
 		f.is("r1", ledger.StateDone)
+		if s := f.state("r1"); s.Weight != 1<<40+20 || s.WeightDone != s.Weight {
+			t.Errorf("weight %d of %d: to be first is no weight", s.WeightDone, s.Weight)
+		}
 		f.forget("r1")
 	})
 }

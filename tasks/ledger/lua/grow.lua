@@ -1,5 +1,5 @@
--- grow: task, token, step, checkpoint, close, window, limit, holder counts; then task, packed and weight of each, heaviest
--- first.
+-- grow: task, token, step, checkpoint, close, window, limit, holder counts; then task, packed and rank of each, in
+-- the order of their ranks.
 local run, task, tok, step = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local r = R(run)
 local st = call('HGET', r, 'st')
@@ -39,7 +39,7 @@ local list, weight = {}, 0
 for i = 13, #ARGV, 3 do
   if call('HSETNX', r .. ':spec:' .. step, ARGV[i], ARGV[i + 1]) == 1 then
     list[#list + 1] = ARGV[i + 2] .. ' ' .. ARGV[i]
-    weight = weight + ARGV[i + 2]
+    weight = weight + string.match(ARGV[i + 1], '\31(%d+)\n')
   end
 end
 if #list > 0 then

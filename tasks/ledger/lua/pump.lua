@@ -1,10 +1,11 @@
 -- Windows and the outbox.
 --
 -- A window W is '@<id>' (shared by runs) or '<run> <step>' (a step's own). Its keys: wh: heads, the steps with waiting tasks
--- by the weight of their heaviest; wo: what is out, '<run> <task>'; wg: revoked attempts until their leases end; wp: places
+-- by the rank of their first; wo: what is out, '<run> <task>'; wg: revoked attempts until their leases end; wp: places
 -- of growers, '<run> <step>'; wl: limits by '<run> <step>'. Only shared ones have the last two.
 --
--- What waits in a step is kept in chunks, as it was added: lists of '<weight> <task>', heaviest first. q: orders the chunks
+-- What waits in a step is kept in chunks, as it was added: lists of '<rank> <task>', the first first. A rank
+-- is a weight, or above all weights. q: orders the chunks
 -- by their heads. One sorted set of all tasks would be simpler, but miniredis sorts a set each time it is read.
 local emitted = {}  -- run, task, attempt, header, and so on
 local work = 200    -- picks and steps that this call may still do; what remains is left in the run's todo
@@ -27,7 +28,7 @@ local function split(text)
   return string.sub(text, 1, i - 1), string.sub(text, i + 1)
 end
 
--- add appends a chunk of '<weight> <task>' to what waits in a step.
+-- add appends a chunk of '<rank> <task>' to what waits in a step.
 local function add(run, step, list)
   local r = R(run)
   local chunk = string.format('%08d', call('HINCRBY', r .. ':S:' .. step, 'chunks', 1))
