@@ -56,7 +56,7 @@ func (s *Source) connectTo(ctx context.Context, database, what string) (*conn, e
 	config.Database = database
 	name := "salvor " + what
 	config.RuntimeParams["application_name"] = name[:min(len(name), maxName)]
-	config.RuntimeParams["client_encoding"] = "UTF8"
+	config.RuntimeParams["client_encoding"] = sqlASCII // which every server takes; what is really spoken is set below
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectTimeout
 	}
@@ -82,6 +82,7 @@ func (c *conn) settings() string {
 		"synchronize_seqscans = off", "statement_timeout = 0", "lock_timeout = 0", "idle_in_transaction_session_timeout = 0",
 		"bytea_output = 'hex'", "TimeZone = 'UTC'", "standard_conforming_strings = on", "xmloption = content", "client_min_messages = warning",
 		"check_function_bodies = off", "default_transaction_read_only = off", "quote_all_identifiers = off", "transform_null_equals = off",
+		"lc_monetary = 'C'",
 	}
 	if c.version >= 140000 {
 		list = append(list, "idle_session_timeout = 0")
@@ -89,13 +90,24 @@ func (c *conn) settings() string {
 	if c.version >= 170000 {
 		list = append(list, "transaction_timeout = 0")
 	}
-	if c.ParameterStatus("server_encoding") == sqlASCII {
-		list = append(list, "client_encoding = 'SQL_ASCII'") // its bytes are nobody's to convert
-	}
+	list = append(list, "client_encoding = "+literal(spokenEncoding(c.ParameterStatus("server_encoding"))))
 	return "SET " + strings.Join(list, "; SET ")
 }
 
-const sqlASCII = "SQL_ASCII"
+// Encodings that are decided by.
+const (
+	utf8Encoding = "UTF8"
+	sqlASCII     = "SQL_ASCII"     // bytes, which are nobody's to convert
+	muleEncoding = "MULE_INTERNAL" // has no conversion
+)
+
+// spokenEncoding is that of statements and names in sessions on a database. Rows come in the database's own.
+func spokenEncoding(database string) string {
+	if database == sqlASCII || database == muleEncoding {
+		return database
+	}
+	return utf8Encoding
+}
 
 // versionOf reads 15.18 (Debian …) as 150018; 0 where it cannot.
 func versionOf(text string) int {

@@ -28,19 +28,16 @@ const (
 // session, and to wait for that one, which waits for the holder, which waits for this part, would be for ever. So it
 // does not wait: it asks again for a while, then says so.
 func (v *view) lockPart(ctx context.Context, w *wire, r *ref) error {
-	sql := "LOCK TABLE ONLY " + qualified(r.Schema, r.Table) + " IN ACCESS SHARE MODE NOWAIT"
+	sql := "SAVEPOINT lock_part; LOCK TABLE ONLY " + qualified(r.Schema, r.Table) + " IN ACCESS SHARE MODE NOWAIT; RELEASE SAVEPOINT lock_part"
 	for try := 1; ; try++ {
-		if err := w.exec(ctx, "SAVEPOINT lock_part"); err != nil {
-			return classify(err)
-		}
 		err := w.exec(ctx, sql)
 		if err == nil {
-			return w.exec(ctx, "RELEASE SAVEPOINT lock_part")
+			return nil
 		}
 		if w.broken {
 			return classify(err)
 		}
-		if undoErr := w.exec(ctx, "ROLLBACK TO SAVEPOINT lock_part"); undoErr != nil {
+		if undoErr := w.exec(ctx, "ROLLBACK TO SAVEPOINT lock_part; RELEASE SAVEPOINT lock_part"); undoErr != nil {
 			return undoErr
 		}
 		if !isCode(err, codeLockTimeout) {

@@ -22,8 +22,9 @@ const (
 	codeLockTimeout   = "55P03"
 	codeInUse         = "55006"
 	codeDeadlock      = "40P01"
-	codeSnapshot      = "22023"
 	codeNoObject      = "42704"
+	codeNotReady      = "55000"
+	codeBadValue      = "22023"
 	codeFull          = "53100"
 	codeMemory        = "53200"
 	codeDuplicateDB   = "42P04"
@@ -57,10 +58,6 @@ func classOf(err error) error {
 		return drivers.ErrNoSpace
 	case "XX001", "XX002":
 		return drivers.ErrCorrupt
-	case codeSnapshot:
-		if strings.Contains(pgErr.Message, "snapshot") {
-			return drivers.ErrViewLost
-		}
 	case codeLockTimeout, codeInUse:
 		return nil
 	case codeMemory:
@@ -74,6 +71,16 @@ func classOf(err error) error {
 		return drivers.ErrFailed // the statement's own fault, which it would have again
 	}
 	return nil
+}
+
+// joinError classifies the answer to SET TRANSACTION SNAPSHOT. A snapshot that is gone is an invalid value up to PostgreSQL 16
+// and an undefined object from 17 on; one whose transaction just ended is not in the right state. Messages are translated, so
+// only the codes tell.
+func joinError(err error) error {
+	if isCode(err, codeBadValue, codeNoObject, codeNotReady) {
+		return fmt.Errorf("%w: %w", drivers.ErrViewLost, err)
+	}
+	return classify(err)
 }
 
 // isCode tells whether err is the server's and has one of the codes.

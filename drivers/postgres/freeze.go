@@ -19,21 +19,25 @@ type facts struct {
 	Database      string `json:"database"`
 	Encoding      string `json:"encoding"`
 	Standby       bool   `json:"standby,omitempty"`
-	LSN           string `json:"lsn,omitempty"`
 	Timeline      string `json:"timeline,omitempty"`
 	// Snapshot is what the view sees, in PostgreSQL's form xmin:xmax:running.
 	Snapshot string `json:"snapshot"`
-	// Clock is the database's own time of the snapshot.
+	// LSN was reached before the snapshot was taken: what comes up to it is in the view.
+	LSN string `json:"lsn,omitempty"`
+	// Clock is the database's own time directly before the snapshot.
 	Clock time.Time `json:"clock"`
-	// Oldest is the start of the oldest transaction that was open then, prepared ones included: what it changes is not in
-	// the view, though it may carry times before Clock. OldestHidden tells that the role cannot see those of others.
-	Oldest       *time.Time `json:"oldest_transaction,omitempty"`
-	OldestHidden bool       `json:"oldest_transaction_hidden,omitempty"`
-	Holders      int        `json:"holders"`
-	Tables       int        `json:"tables"`
-	Size         int64      `json:"size"` // of the tables with TOAST, without indexes
-	LargeObjects int        `json:"large_objects,omitempty"`
-	WALLevel     string     `json:"wal_level,omitempty"`
+	// Oldest is a time before which no transaction began that was open when the snapshot was taken, prepared ones included:
+	// what they change is not in the view, though it may carry times from then on. OldestHidden tells that there may be some
+	// that it does not count: those of others, where the role cannot see them, and of a standby's primary.
+	Oldest       time.Time `json:"oldest_transaction"`
+	OldestHidden bool      `json:"oldest_transaction_hidden,omitempty"`
+	Holders      int       `json:"holders"`
+	Tables       int       `json:"tables"`
+	Size         int64     `json:"size"` // of the tables with TOAST, without indexes
+	LargeObjects int64     `json:"large_objects,omitempty"`
+	// WithoutRows is the number of unlogged tables, of which a standby has the definition alone.
+	WithoutRows int    `json:"unlogged_without_rows,omitempty"`
+	WALLevel    string `json:"wal_level,omitempty"`
 }
 
 const (
@@ -64,13 +68,20 @@ func (s *Source) Freeze(ctx context.Context) (drivers.View, error) {
 //
 // LOCK TABLE comes before the first query of the transaction: BEGIN and LOCK take no snapshot, so nothing can happen to
 // the tables between the snapshot and the lock. What was made since they were listed is locked afterwards, and looked at:
-// a relation whose file is not the one that the snapshot knows was truncated or rewritten.
+// a relation whose file is not the one that the snapshot knows was truncated or rewritten. What the session beside it asks
+// waits for no table: only the locks do, and they say for whom.
 func (s *Source) freeze(ctx context.Context) (_ *view, err error) {
 	side, err := s.connect(ctx, "freeze: list")
 	if err != nil {
 		return nil, s.explain(err)
 	}
 	defer side.close(ctx)
+	if err := side.exec(ctx, fmt.Sprintf("SET lock_timeout = %d", s.lockWait.Milliseconds())); err != nil {
+		return nil, classify(err)
+	}
+	if err := s.checkPrograms(ctx, side.version); err != nil {
+		return nil, err
+	}
 	listed, err := s.listTables(ctx, side)
 	if err != nil {
 		return nil, err
@@ -86,10 +97,14 @@ func (s *Source) freeze(ctx context.Context) (_ *view, err error) {
 			_ = v.End(ctx)
 		}
 	}()
-	if err := lead.exec(ctx, beginView+fmt.Sprintf("; SET LOCAL lock_timeout = %d", lockWait.Milliseconds())); err != nil {
+	if err := lead.exec(ctx, beginView+fmt.Sprintf("; SET LOCAL lock_timeout = %d", s.lockWait.Milliseconds())); err != nil {
 		return nil, fmt.Errorf("begin: %w", classify(err))
 	}
 	if err := s.lock(ctx, lead, side, listed, ""); err != nil {
+		return nil, err
+	}
+	m, err := takeSnapshot(ctx, lead, side)
+	if err != nil {
 		return nil, err
 	}
 	if v.tables, err = s.listTables(ctx, lead); err != nil {
@@ -107,19 +122,46 @@ func (s *Source) freeze(ctx context.Context) (_ *view, err error) {
 	if rewritten != "" {
 		return nil, fmt.Errorf("%w: %s", errRewritten, rewritten)
 	}
+	for _, t := range v.tables {
+		if t.unlogged && m.standby && !t.noData {
+			t.noData = true // a standby has none of its rows
+			v.withoutRows++
+		}
+	}
+	if err := measure(ctx, lead, v.tables); err != nil {
+		return nil, err
+	}
 	if err := s.describeColumns(ctx, lead, v.tables); err != nil {
 		return nil, err
 	}
-	if v.objects, err = s.listLargeObjects(ctx, lead); err != nil {
+	if v.objects, err = s.countLargeObjects(ctx, lead); err != nil {
 		return nil, err
+	}
+	if err := v.checkReadable(ctx, lead); err != nil {
+		return nil, err
+	}
+	if v.ticket.Started, err = lead.text(ctx, startedQuery); err != nil {
+		return nil, fmt.Errorf("read facts: %w", classify(err))
 	}
 	if v.ticket.Snapshots, err = v.export(ctx); err != nil {
 		return nil, err
 	}
-	if err := v.describe(ctx, lead, side); err != nil {
+	if err := v.describe(ctx, lead, side, m); err != nil {
 		return nil, err
 	}
 	return v, nil
+}
+
+// checkPrograms tells before anything is read that the schema could not be.
+func (s *Source) checkPrograms(ctx context.Context, server int) error {
+	if _, err := findProgram(ctx, "pg_dump", server); err != nil {
+		return err
+	}
+	if !s.options.Globals {
+		return nil
+	}
+	_, err := findProgram(ctx, "pg_dumpall", server)
+	return err
 }
 
 const beginView = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
@@ -166,18 +208,27 @@ func (s *Source) lock(ctx context.Context, c, side *conn, tables []*table, mode 
 	return nil
 }
 
+// lockersQuery names those who keep tables from being read, or wait for that and stand before whoever comes later.
+const lockersQuery = `SELECT COALESCE(pg_catalog.string_agg(DISTINCT pg_catalog.format('%s %s %s.%s (pid %s, user %s, %s)',
+  COALESCE(NULLIF(a.application_name, ''), 'a session'), CASE WHEN l.granted THEN 'has locked' ELSE 'waits to change' END,
+  n.nspname, c.relname, l.pid, COALESCE(a.usename, '?'), COALESCE(a.state, '?')), '; '), '')
+FROM pg_catalog.pg_locks l
+JOIN pg_catalog.pg_class c ON c.oid = l.relation
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.relation = ANY ($1::pg_catalog.oid[])
+  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())`
+
 // lockError says what kept a table from being locked, and who.
 func (s *Source) lockError(ctx context.Context, side *conn, tables []*table, err error) error {
 	switch {
 	case isCode(err, codeLockTimeout) && side != nil:
-		who, lookErr := side.text(ctx, `SELECT COALESCE(pg_catalog.string_agg(DISTINCT pg_catalog.format('%s (pid %s, user %s, %s) holds %s',
-			COALESCE(NULLIF(a.application_name, ''), 'a session'), l.pid, COALESCE(a.usename, '?'), a.state, l.relation::pg_catalog.regclass), '; '), '')
-			FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-			WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.granted AND l.relation = ANY ($1::pg_catalog.oid[])`, oidsOf(tables))
+		who, lookErr := side.text(ctx, lockersQuery, oidsOf(tables))
 		if lookErr == nil && who != "" {
 			err = fmt.Errorf("%w: %s", err, who)
 		}
-		return drivers.WithHint(fmt.Errorf("lock tables: %w: %w", drivers.ErrFailed, err), "try again when that session has ended its transaction, or end it")
+		return drivers.WithHint(fmt.Errorf("lock tables: %w: %w", drivers.ErrFailed, err),
+			"try again when that session has ended its transaction, end it, or exclude the table with exclude_tables")
 	case isCode(err, codeMemory):
 		return drivers.WithHint(fmt.Errorf("lock %d tables: %w", len(tables), classify(err)), "raise the server's max_locks_per_transaction")
 	}
@@ -192,76 +243,37 @@ func (s *Source) hint(err error) error {
 	}
 	switch {
 	case isCode(err, codePrivilege) && strings.Contains(err.Error(), "row-level security"):
-		return drivers.WithHint(err, "row security would hide rows from this role: dump as the table's owner, or as a role with BYPASSRLS")
+		return drivers.WithHint(err, "row security would hide rows from this role: "+hintRowSecurity)
 	case isCode(err, codePrivilege):
-		return drivers.WithHint(err, "grant the role SELECT on it (pg_read_all_data holds for all), or exclude it with exclude_tables")
+		return drivers.WithHint(err, hintGrant)
 	}
 	return err
 }
 
 // describe reads the facts. Most of them come from a session beside the view's, where a missing privilege ends nothing.
-func (v *view) describe(ctx context.Context, lead, side *conn) error {
+func (v *view) describe(ctx context.Context, lead, side *conn, m moment) error {
 	f := facts{
 		Version: lead.ParameterStatus("server_version"), VersionNumber: lead.version, Database: v.source.config.Database,
-		Encoding: lead.ParameterStatus("server_encoding"), Holders: len(v.keepers), Tables: len(v.tables), LargeObjects: len(v.objects),
+		Encoding: lead.ParameterStatus("server_encoding"), Holders: len(v.keepers), Tables: len(v.tables), LargeObjects: v.objects,
+		Snapshot: m.snapshot, Clock: m.clock, Oldest: m.oldest, OldestHidden: m.hidden, LSN: m.lsn, Standby: m.standby,
+		WithoutRows: v.withoutRows,
 	}
 	for _, t := range v.tables {
 		f.Size += t.total
 	}
-	rows, err := lead.rows(ctx, `SELECT pg_catalog.txid_current_snapshot()::text, pg_catalog.now()::text, pg_catalog.pg_is_in_recovery()::text,
-		pg_catalog.current_setting('wal_level')`)
-	if err != nil {
-		return fmt.Errorf("read facts: %w", classify(err))
-	}
-	f.Snapshot, f.Standby, f.WALLevel = rows[0][0], rows[0][2] == "true", rows[0][3]
-	if f.Clock, err = parseTime(rows[0][1]); err != nil {
-		return fmt.Errorf("read facts: %w", err)
-	}
-	lsn := "pg_catalog.pg_current_wal_insert_lsn()"
-	if f.Standby {
-		lsn = "pg_catalog.pg_last_wal_replay_lsn()"
-	}
-	optional := func(into *string, query string) error {
-		text, err := side.text(ctx, query)
-		if err != nil && !isCode(err, codePrivilege, codeNoFunction) {
-			return fmt.Errorf("read facts: %w", classify(err))
-		}
-		*into = text
-		return nil
-	}
-	var oldest, sees string
-	err = errors.Join(
-		optional(&f.LSN, "SELECT "+lsn),
-		optional(&f.System, "SELECT system_identifier FROM pg_catalog.pg_control_system()"),
-		optional(&f.Timeline, "SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()"),
-		optional(&oldest, `SELECT COALESCE(pg_catalog.min(x)::text, '') FROM (
-			SELECT xact_start AS x FROM pg_catalog.pg_stat_activity
-			WHERE datname = pg_catalog.current_database() AND application_name NOT LIKE 'salvor freeze%' AND pid <> pg_catalog.pg_backend_pid()
-			UNION ALL SELECT prepared FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database()) t`),
-		optional(&sees, "SELECT (pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE'))::text"),
+	err := errors.Join(
+		side.optional(ctx, &f.WALLevel, "SELECT pg_catalog.current_setting('wal_level')"),
+		side.optional(ctx, &f.System, "SELECT system_identifier FROM pg_catalog.pg_control_system()"),
+		side.optional(ctx, &f.Timeline, "SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()"),
 	)
 	if err != nil {
 		return err
 	}
-	f.OldestHidden = sees != "true"
-	if oldest != "" {
-		at, err := parseTime(oldest)
-		if err != nil {
-			return fmt.Errorf("read facts: %w", err)
-		}
-		f.Oldest = &at
-	}
-	v.clock = f.Clock
-	v.encoding = lead.ParameterStatus("client_encoding")
-	v.system = f.System
+	v.clock, v.encoding = f.Clock, f.Encoding
+	v.ticket.System = f.System
 	v.facts, err = json.Marshal(f)
 	if err != nil {
 		return fmt.Errorf("describe view: %w", err)
 	}
 	return v.plan(ctx, lead)
-}
-
-// parseTime reads a timestamptz in ISO style and UTC.
-func parseTime(text string) (time.Time, error) {
-	return time.Parse("2006-01-02 15:04:05.999999-07", text)
 }

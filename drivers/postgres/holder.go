@@ -60,8 +60,13 @@ var errKeeperDead = errors.New("session that held the view has ended")
 // ticket is what another process needs to join a view. Any of the snapshots will do; they are of one moment.
 type ticket struct {
 	Snapshots []string `json:"snapshots"`
-	System    string   `json:"system,omitempty"`
+	// System and Started tell the server from others that the same name may lead to.
+	System  string `json:"system,omitempty"`
+	Started string `json:"started"`
 }
+
+// startedQuery asks when the server was started: what tells apart a server, its standbys, and what it is after a restart.
+const startedQuery = "SELECT pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time())"
 
 // export exports the lead's snapshot, and lets a second session join and export it again. That one's export outlives the
 // first session, so that the view outlives the death of either. Where the server has no room for a second holder's
@@ -94,7 +99,10 @@ func (v *view) export(ctx context.Context) ([]string, error) {
 // hold joins a snapshot, locks the tables, and exports it again.
 func (v *view) hold(ctx context.Context, c *conn, snapshot string) (string, error) {
 	if err := c.exec(ctx, joinSQL(snapshot)); err != nil {
-		return "", fmt.Errorf("join snapshot: %w", classify(err))
+		return "", fmt.Errorf("join snapshot: %w", joinError(err))
+	}
+	if err := v.sameServer(ctx, c); err != nil {
+		return "", err
 	}
 	const tries = 8
 	for try := 1; ; try++ {
@@ -133,9 +141,7 @@ func joinSQL(snapshot string) string {
 
 // Ticket describes the view for other processes.
 func (v *view) Ticket() json.RawMessage {
-	t := v.ticket
-	t.System = v.system
-	data, err := json.Marshal(t)
+	data, err := json.Marshal(v.ticket)
 	if err != nil {
 		return nil // texts cannot fail to be encoded
 	}
@@ -148,7 +154,6 @@ func (s *Source) Join(ctx context.Context, raw json.RawMessage) (drivers.View, e
 	if err := json.Unmarshal(raw, &v.ticket); err != nil || len(v.ticket.Snapshots) == 0 {
 		return nil, fmt.Errorf("join view: %w: the ticket makes no sense", drivers.ErrInvalid)
 	}
-	v.system = v.ticket.System
 	// The first session proves that the snapshot can be joined, and serves the first part.
 	w, err := v.session(ctx)
 	if err != nil {

@@ -111,17 +111,16 @@ func (r *heldReader) Read(p []byte) (int, error) {
 
 // copyIn copies rows into a table and compares their number with the dump's.
 func (w *work) copyIn(ctx context.Context, part drivers.Part, r *ref, in io.Reader) error {
-	if r.Encoding == sqlASCII && w.ParameterStatus("client_encoding") != sqlASCII {
-		if err := w.exec(ctx, "SET LOCAL client_encoding = 'SQL_ASCII'"); err != nil {
-			return classify(err)
-		}
-	}
 	name := qualified(r.Schema, r.Table)
 	sql := "COPY " + name
 	if columns := columnList(r.Columns); columns != "" {
 		sql += " (" + columns + ")"
 	}
 	sql += " FROM STDIN"
+	var options []string
+	if e := r.encodingOption(); e != "" {
+		options = append(options, e)
+	}
 	alone, err := w.text(ctx, "SELECT COALESCE((SELECT parts FROM salvor_progress.tbl WHERE tbl = $1), 0) = 1", r.key())
 	if err != nil {
 		return classify(err)
@@ -130,7 +129,10 @@ func (w *work) copyIn(ctx context.Context, part drivers.Part, r *ref, in io.Read
 		if err := w.exec(ctx, "TRUNCATE TABLE ONLY "+name); err != nil {
 			return classify(err)
 		}
-		sql += " WITH (FREEZE)"
+		options = append(options, "FREEZE")
+	}
+	if len(options) > 0 {
+		sql += " WITH (" + strings.Join(options, ", ") + ")"
 	}
 	tag, err := w.CopyFrom(ctx, in, sql)
 	if err != nil {
@@ -157,11 +159,10 @@ func (*work) copyError(r *ref, sql string, err error) error {
 
 // putObjects writes large objects from rows of oid, offset and bytes.
 func (w *work) putObjects(ctx context.Context, r *ref, in io.Reader) error {
-	// pg_dump's schema has made them, with owner and rights; up to PostgreSQL 16, that is.
-	_, err := w.rows(ctx, `SELECT pg_catalog.lo_create(o.oid) FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS o(oid)
-		WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata m WHERE m.oid = o.oid)`, "{"+strings.Join(r.Objects, ",")+"}")
+	// pg_dump's schema has made them, with owner and rights; up to PostgreSQL 16, that is. The part bounds how many they are.
+	there, err := w.names(ctx, "SELECT l.oid FROM "+r.objectsSQL())
 	if err != nil {
-		return fmt.Errorf("create large objects: %w", classify(err))
+		return fmt.Errorf("list large objects: %w", classify(err))
 	}
 	lines := bufio.NewReaderSize(in, 4*objectChunk)
 	for {
@@ -176,6 +177,12 @@ func (w *work) putObjects(ctx context.Context, r *ref, in io.Reader) error {
 		if len(cells) != 3 || strings.Trim(cells[0]+cells[1], "0123456789") != "" || !strings.HasPrefix(cells[2], `\\x`) {
 			return fmt.Errorf("read large objects: %w: a row of %d columns", drivers.ErrCorrupt, len(cells))
 		}
+		if !there[cells[0]] {
+			if err := w.createObject(ctx, cells[0]); err != nil {
+				return err
+			}
+			there[cells[0]] = true
+		}
 		if len(cells[2]) == len(`\\x`) {
 			continue // an empty object
 		}
@@ -183,6 +190,23 @@ func (w *work) putObjects(ctx context.Context, r *ref, in io.Reader) error {
 			return fmt.Errorf("write large object %s: %w", cells[0], classify(err))
 		}
 	}
+}
+
+// createObject makes a large object, unless another part that holds a piece of it just did.
+func (w *work) createObject(ctx context.Context, oid string) error {
+	if err := w.exec(ctx, "SAVEPOINT large_object"); err != nil {
+		return classify(err)
+	}
+	_, err := w.rows(ctx, "SELECT pg_catalog.lo_create($1::pg_catalog.oid)", oid)
+	undo := "RELEASE SAVEPOINT large_object"
+	if isCode(err, codeDuplicateName) {
+		undo = "ROLLBACK TO SAVEPOINT large_object; " + undo
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("create large object %s: %w", oid, classify(err))
+	}
+	return classify(w.exec(ctx, undo))
 }
 
 // afterLoad builds the indexes of a table all of whose parts are in. Several may find that out at once: each index is built

@@ -15,22 +15,16 @@ const objectChunk = 256 << 10
 // dumpObjects writes large objects as rows of three columns: oid, offset, bytes. Each object has at least one row, so that
 // an empty one is there too. The bytes are read in the view's snapshot, as everything else.
 func (v *view) dumpObjects(ctx context.Context, w *wire, r *ref, out io.Writer) (drivers.Counts, error) {
-	for _, oid := range r.Objects {
-		if strings.Trim(oid, "0123456789") != "" || oid == "" {
-			return drivers.Counts{}, fmt.Errorf("dump large objects: %w: oid %q", drivers.ErrInvalid, oid)
-		}
-	}
 	sink := &rowSink{out: out, split: v.source.split}
 	sink.splitter, _ = out.(drivers.Splitter)
-	list := "'{" + strings.Join(r.Objects, ",") + "}'::pg_catalog.oid[]"
 	// The first piece of each object comes in one query; few have more, and those are found by their second piece's first byte.
-	sql := fmt.Sprintf(`COPY (SELECT l.oid, 0, pg_catalog.lo_get(l.oid, 0, %d) FROM pg_catalog.unnest(%s) AS l(oid)) TO STDOUT`, objectChunk, list)
+	sql := fmt.Sprintf(`COPY (SELECT l.oid, 0, pg_catalog.lo_get(l.oid, 0, %d) FROM %s) TO STDOUT`, objectChunk, r.objectsSQL())
 	if err := w.copyOut(ctx, sql, sink.write); err != nil {
 		return drivers.Counts{}, v.objectError(ctx, sink, err)
 	}
 	var long strings.Builder
-	sql = fmt.Sprintf(`COPY (SELECT l.oid FROM pg_catalog.unnest(%s) AS l(oid)
-		WHERE pg_catalog.length(pg_catalog.lo_get(l.oid, %d, 1)) > 0) TO STDOUT`, list, objectChunk)
+	sql = fmt.Sprintf(`COPY (SELECT l.oid FROM %s
+		WHERE pg_catalog.length(pg_catalog.lo_get(l.oid, %d, 1)) > 0) TO STDOUT`, r.objectsSQL(), objectChunk)
 	err := w.copyOut(ctx, sql, func(p []byte) error {
 		long.Write(p)
 		return nil
@@ -47,6 +41,15 @@ func (v *view) dumpObjects(ctx context.Context, w *wire, r *ref, out io.Writer) 
 		return drivers.Counts{}, sink.err
 	}
 	return sink.digest.counts(), nil
+}
+
+// objectsSQL are the large objects of a part, l, in their order.
+func (r *ref) objectsSQL() string {
+	where := fmt.Sprintf("oid >= %d::bigint::pg_catalog.oid", r.From)
+	if r.To > 0 {
+		where += fmt.Sprintf(" AND oid < %d::bigint::pg_catalog.oid", r.To)
+	}
+	return "(SELECT oid FROM pg_catalog.pg_largeobject_metadata WHERE " + where + " ORDER BY oid OFFSET 0) AS l"
 }
 
 // dumpObject writes all but the first piece of a long object.

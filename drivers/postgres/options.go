@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
 	"strings"
+	"unicode/utf8"
 
 	"salvor/drivers"
 )
@@ -61,15 +61,16 @@ func parseOptions(raw json.RawMessage) (options, error) {
 		return o, fmt.Errorf("options: %w: %w", drivers.ErrInvalid, plain(err))
 	}
 	lists := []struct {
-		key  string
-		list patterns
+		key    string
+		list   patterns
+		tables bool
 	}{
-		{"databases", o.Databases},
-		{"schemas", o.Schemas},
-		{"exclude_schemas", o.ExcludeSchemas},
-		{"tables", o.Tables},
-		{"exclude_tables", o.ExcludeTables},
-		{"exclude_table_data", o.NoData},
+		{"databases", o.Databases, false},
+		{"schemas", o.Schemas, false},
+		{"exclude_schemas", o.ExcludeSchemas, false},
+		{"tables", o.Tables, true},
+		{"exclude_tables", o.ExcludeTables, true},
+		{"exclude_table_data", o.NoData, true},
 	}
 	for _, l := range lists {
 		for i, p := range l.list {
@@ -77,14 +78,21 @@ func parseOptions(raw json.RawMessage) (options, error) {
 				l.list[i] = "*"
 				continue
 			}
-			if _, err := path.Match(p, ""); err != nil || p == "" || strings.ContainsRune(p, 0) {
-				return o, fmt.Errorf("%s: %w: %q is no pattern", l.key, drivers.ErrInvalid, p)
+			if p == "" || !utf8.ValidString(p) || strings.ContainsAny(p, "[]\\\x00") {
+				return o, drivers.WithHint(fmt.Errorf("%s: %w: %q is no pattern", l.key, drivers.ErrInvalid, p),
+					"* fits any text, ? one character, everything else itself; there are no brackets and no backslashes")
+			}
+			if schema, table := cutPattern(p); l.tables && (schema == "" || table == "") {
+				return o, drivers.WithHint(fmt.Errorf("%s: %w: %q is no pattern of tables", l.key, drivers.ErrInvalid, p),
+					"write the table alone, or schema.table")
 			}
 		}
 	}
 	switch {
 	case o.Database != "" && len(o.Databases) > 0:
 		return o, fmt.Errorf("database and databases exclude each other: %w", drivers.ErrInvalid)
+	case len(o.Schemas) > 0 && len(o.Tables) > 0:
+		return o, drivers.WithHint(fmt.Errorf("schemas and tables exclude each other: %w", drivers.ErrInvalid), "write tables as schema.table")
 	case o.Chunk != 0 && o.Chunk < leastChunk:
 		return o, fmt.Errorf("chunk: %w: at least %d bytes", drivers.ErrInvalid, leastChunk)
 	}
@@ -104,54 +112,4 @@ func (o options) of(database string, first bool) options {
 	o.Database, o.Databases = database, nil
 	o.Globals = o.Globals && first
 	return o
-}
-
-// matchAny tells whether a name fits one of the patterns: * and ? as a shell has them, but * also fits a slash.
-func matchAny(list patterns, name string) bool {
-	name = strings.ReplaceAll(name, "/", "\x01")
-	for _, p := range list {
-		if ok, err := path.Match(strings.ReplaceAll(p, "/", "\x01"), name); err == nil && ok {
-			return true
-		}
-	}
-	return false
-}
-
-// takesTable tells whether a table is dumped: patterns of tables are "table" in any schema, or "schema.table".
-func (o options) takesTable(schema, table string) bool {
-	full := schema + "." + table
-	fits := func(list patterns) bool { return matchAny(list, full) || matchTable(list, table) }
-	if !o.takesSchema(schema) {
-		return false
-	}
-	if len(o.Tables) > 0 && !fits(o.Tables) {
-		return false
-	}
-	return !fits(o.ExcludeTables)
-}
-
-// matchTable fits patterns without a dot to the name alone.
-func matchTable(list patterns, table string) bool {
-	for _, p := range list {
-		if !strings.Contains(p, ".") && matchAny(patterns{p}, table) {
-			return true
-		}
-	}
-	return false
-}
-
-func (o options) takesSchema(schema string) bool {
-	if len(o.Schemas) > 0 && !matchAny(o.Schemas, schema) {
-		return false
-	}
-	return !matchAny(o.ExcludeSchemas, schema)
-}
-
-func (o options) takesData(schema, table string) bool {
-	return !matchAny(o.NoData, schema+"."+table) && !matchTable(o.NoData, table)
-}
-
-// selective tells whether less than the whole database is dumped.
-func (o options) selective() bool {
-	return len(o.Schemas)+len(o.ExcludeSchemas)+len(o.Tables)+len(o.ExcludeTables) > 0
 }

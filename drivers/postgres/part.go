@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -31,14 +32,13 @@ type ref struct {
 	Condition string `json:"condition,omitempty"`
 	// Extension marks a table of an extension: a restore keeps the rows that the extension itself brings.
 	Extension bool `json:"extension,omitempty"`
-	// From and To are the range of pages, To = 0 meaning all from From on; Ranges is the number of ranges of the table.
+	// From and To are the range of pages, of large objects that of oids, To = 0 meaning all from From on; Ranges is the number of
+	// ranges of the table.
 	From   int64 `json:"from,omitempty"`
 	To     int64 `json:"to,omitempty"`
 	Ranges int   `json:"ranges,omitempty"`
-	// Encoding is that of the text.
+	// Encoding is that of the text: the database's own, so that no byte is lost by a conversion; "" is UTF8.
 	Encoding string `json:"encoding,omitempty"`
-	// Objects are the oids of large objects.
-	Objects []string `json:"objects,omitempty"`
 	// Clock is the time of the view, Unix seconds (schema).
 	Clock int64 `json:"clock,omitempty"`
 	// Database says how the database was made (schema).
@@ -91,7 +91,7 @@ func (v *view) plan(ctx context.Context, lead *conn) error {
 		v.parts = append(v.parts, drivers.Part{Name: name, Ext: ext, Size: size, Ref: raw, Base: base})
 		return nil
 	}
-	err = add("schema", "dump", 1<<20, true, ref{Kind: kindSchema, Clock: v.clock.Unix(), Database: db, Version: lead.version})
+	err = add("schema", "dump", 256<<10, true, ref{Kind: kindSchema, Clock: v.clock.Unix(), Database: db, Version: lead.version})
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (v *view) plan(ctx context.Context, lead *conn) error {
 		if t.kind != "r" || t.noData {
 			continue
 		}
-		for _, r := range t.ranges(chunk) {
+		for _, r := range t.ranges(chunk, lead.version) {
 			r.Encoding = v.encoding
 			name := t.key()
 			if r.Ranges > 1 {
@@ -123,25 +123,51 @@ func (v *view) plan(ctx context.Context, lead *conn) error {
 			}
 		}
 	}
-	for i, objects := 0, v.objects; len(objects) > 0; i++ {
-		n := min(objectsPerPart, len(objects))
-		err := add(fmt.Sprintf("large-objects/%06d", i), "copy", int64(n)*4096, false, ref{Kind: kindObjects, Objects: objects[:n], Encoding: v.encoding})
-		if err != nil {
+	if err := v.planObjects(ctx, lead, add); err != nil {
+		return err
+	}
+	slices.SortStableFunc(v.parts, func(a, b drivers.Part) int {
+		switch {
+		case a.Base && !b.Base:
+			return -1
+		case b.Base && !a.Base:
+			return 1
+		}
+		return cmp.Compare(b.Size, a.Size)
+	})
+	return nil
+}
+
+// planObjects adds the parts of large objects: ranges of oids that together hold all there can be.
+func (v *view) planObjects(ctx context.Context, lead *conn, add func(name, ext string, size int64, base bool, r ref) error) error {
+	if v.objects == 0 {
+		return nil
+	}
+	bounds, err := largeObjectBounds(ctx, lead, objectsPerPart)
+	if err != nil {
+		return err
+	}
+	bytes, err := lead.number(ctx, "SELECT pg_catalog.pg_table_size('pg_catalog.pg_largeobject')")
+	if err != nil {
+		return fmt.Errorf("measure large objects: %w", classify(err))
+	}
+	bounds = append(append([]int64{0}, bounds...), 0)
+	for i := range len(bounds) - 1 {
+		r := ref{Kind: kindObjects, From: bounds[i], To: bounds[i+1]}
+		if err := add(fmt.Sprintf("large-objects/%06d", i), "copy", max(bytes/int64(len(bounds)-1), 1), false, r); err != nil {
 			return err
 		}
-		objects = objects[n:]
 	}
-	slices.SortStableFunc(v.parts, func(a, b drivers.Part) int { return int(min(max(b.Size-a.Size, -1), 1)) })
 	return nil
 }
 
 // ranges cuts a table into pieces of about that size. Its length is that of the file, not what statistics say; the last
-// range is open, and a piece of no rows is no harm.
-func (t *table) ranges(chunk int64) []ref {
+// range is open, and a piece of no rows is no harm. Before PostgreSQL 14 a range of pages is read by a scan of the whole table.
+func (t *table) ranges(chunk int64, version int) []ref {
 	r := ref{Kind: kindTable, Schema: t.schema, Table: t.name, Columns: t.columns, Condition: t.condition, Extension: t.extension, Ranges: 1}
 	pages := t.heap / pageSize
 	n := min(t.total/chunk, pages)
-	if n < 2 || t.condition != "" {
+	if n < 2 || t.condition != "" || version < 140000 {
 		return []ref{r}
 	}
 	list := make([]ref, n)
@@ -177,12 +203,24 @@ func (r *ref) copySQL() string {
 			where += fmt.Sprintf(" AND ctid < '(%d,0)'", r.To)
 		}
 	}
+	with := ""
+	if e := r.encodingOption(); e != "" {
+		with = " WITH (" + e + ")"
+	}
 	switch {
 	case where != "":
-		return "COPY (SELECT " + columns + " FROM ONLY " + name + " " + where + ") TO STDOUT"
+		return "COPY (SELECT " + columns + " FROM ONLY " + name + " " + where + ") TO STDOUT" + with
 	case columns == "":
-		return "COPY " + name + " TO STDOUT"
+		return "COPY " + name + " TO STDOUT" + with
 	default:
-		return "COPY " + name + " (" + columns + ") TO STDOUT"
+		return "COPY " + name + " (" + columns + ") TO STDOUT" + with
 	}
+}
+
+// encodingOption makes a COPY speak the text's encoding, whatever the session's is; "" where they are the same.
+func (r *ref) encodingOption() string {
+	if r.Encoding == "" || r.Encoding == utf8Encoding {
+		return ""
+	}
+	return "ENCODING " + literal(r.Encoding)
 }

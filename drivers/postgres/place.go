@@ -42,10 +42,18 @@ func (p *toolPlace) parseURL() error {
 	}
 	query := u.Query()
 	query.Del("password")
+	if query.Has("sslpassword") {
+		return refuseKeyPassword()
+	}
+	if name := query.Get("database"); name != "" { // pgconn's word for what libpq calls dbname
+		u.Path, u.RawPath = "/"+name, ""
+	}
+	query.Del("database")
 	if p.database != "" {
 		u.Path, u.RawPath = "/"+p.database, ""
 		query.Del("dbname")
 	}
+	query.Set("options", toolOptions(query.Get("options")))
 	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // libpq takes a plus sign for itself
 	p.public = u.String()
 	return nil
@@ -54,6 +62,7 @@ func (p *toolPlace) parseURL() error {
 // parsePairs reads key = value pairs as libpq does: values may stand in single quotes, a backslash takes what follows.
 func (p *toolPlace) parsePairs() error {
 	var public []string
+	options := ""
 	rest := strings.TrimSpace(p.text)
 	for rest != "" {
 		key, after, ok := strings.Cut(rest, "=")
@@ -67,17 +76,36 @@ func (p *toolPlace) parsePairs() error {
 			return fmt.Errorf("open postgres database: the connection string has an open quote: %w", drivers.ErrInvalid)
 		}
 		rest = strings.TrimSpace(tail)
-		if key == "password" || (key == "dbname" && p.database != "") {
+		switch {
+		case key == "sslpassword":
+			return refuseKeyPassword()
+		case key == "options":
+			options = value
 			continue
+		case key == "password", key == "dbname" && p.database != "", key == "database" && p.database != "":
+			continue
+		case key == "database":
+			key = "dbname"
 		}
 		public = append(public, key+"="+quoteValue(value))
 	}
 	if p.database != "" {
 		public = append(public, "dbname="+quoteValue(p.database))
 	}
+	public = append(public, "options="+quoteValue(toolOptions(options)))
 	p.public = strings.Join(public, " ")
 	return nil
 }
+
+// refuseKeyPassword refuses the password of a client's key: libpq takes it as an argument only, which everybody can read.
+func refuseKeyPassword() error {
+	return drivers.WithHint(fmt.Errorf("open postgres database: sslpassword in a source: %w", drivers.ErrInvalid),
+		"pg_dump could be told it only where every user of the machine can read it: use a key without a password that only this user can read")
+}
+
+// toolOptions adds to a session's options what makes values in a schema come and go in one form. Sessions of this package set
+// the same.
+func toolOptions(options string) string { return strings.TrimSpace(options + " -c lc_monetary=C") }
 
 // renamed returns the source with another database, password included.
 func (p *toolPlace) renamed(database string) string {
@@ -128,6 +156,12 @@ func (p *toolPlace) config() (*pgconn.Config, error) {
 	if err != nil {
 		return nil, drivers.WithHint(fmt.Errorf("open postgres database: the source cannot be read: %w", drivers.ErrInvalid),
 			"write a URL (postgres://USER@HOST:PORT/DATABASE?sslmode=…) or pairs (host=HOST dbname=DATABASE user=USER); certificates must be readable")
+	}
+	for _, f := range config.Fallbacks {
+		if f.Host != config.Host || f.Port != config.Port {
+			return nil, drivers.WithHint(fmt.Errorf("open postgres database: the source names several hosts: %w", drivers.ErrInvalid),
+				"a snapshot belongs to one server: name the one to dump from, or an address that leads to one server for as long as a dump takes")
+		}
 	}
 	if p.database != "" {
 		config.Database = p.database

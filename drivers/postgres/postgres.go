@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -70,6 +71,9 @@ type Source struct {
 	scratch string
 	chunk   int64 // the least size of a table that is cut, 0 for the default
 	split   int64 // the size of an object
+	idle    int   // sessions of a view that may wait for work
+
+	lockWait time.Duration // for whoever has locked a table
 }
 
 var (
@@ -92,7 +96,10 @@ func open(spec drivers.Spec) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{config: config, tool: place, options: o, scratch: spec.Scratch, chunk: defaultChunk, split: defaultSplit}
+	s := &Source{config: config, tool: place, options: o, scratch: spec.Scratch, chunk: defaultChunk, split: defaultSplit, idle: idleSessions, lockWait: lockWait}
+	if spec.Limit > 0 {
+		s.idle = min(s.idle, spec.Limit)
+	}
 	if o.Chunk > 0 {
 		s.chunk, s.split = o.Chunk, o.Chunk
 	}

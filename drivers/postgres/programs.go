@@ -116,8 +116,10 @@ func (s *Source) run(ctx context.Context, p program, out io.Writer, args ...stri
 func classifyWords(name, words string, err error) error {
 	class := error(nil)
 	switch {
-	case strings.Contains(words, "invalid snapshot identifier"), strings.Contains(words, "could not import the requested snapshot"):
+	case snapshotGone(words):
 		class = drivers.ErrViewLost
+	case strings.Contains(words, "no matching tables were found"), strings.Contains(words, "no matching schemas were found"):
+		class = drivers.ErrNotFound
 	case strings.Contains(words, "permission denied"), strings.Contains(words, "password authentication failed"):
 		class = drivers.ErrAccess
 	case strings.Contains(words, "query would be affected by row-level security"):
@@ -129,6 +131,22 @@ func classifyWords(name, words string, err error) error {
 		return fmt.Errorf("%s: %w: %s", name, class, words)
 	}
 	return fmt.Errorf("%s: %w: %s", name, err, words)
+}
+
+// snapshotGone tells whether pg_dump could not join a snapshot, and not because its connection broke. The server's own words
+// may be of any language, those around them are pg_dump's and libpq's, which are told to speak English.
+func snapshotGone(words string) bool {
+	_, said, ok := strings.Cut(words, "query failed: ")
+	_, query, told := strings.Cut(said, "uery was: ")
+	if !ok || !told || !strings.HasPrefix(query, "SET TRANSACTION SNAPSHOT") {
+		return false
+	}
+	for _, broken := range []string{"server closed the connection", "connection to server", "SSL connection", "SSL error", "could not receive data", "could not send data"} {
+		if strings.Contains(said, broken) {
+			return false
+		}
+	}
+	return true
 }
 
 // stopWriter hands output on and ends the program at the first error.

@@ -20,7 +20,7 @@ func (v *view) dumpSchema(ctx context.Context, r *ref, out io.Writer) error {
 	fixed := &fixedTime{out: out, at: time.Unix(r.Clock, 0)}
 	var lost error
 	for _, snapshot := range v.ticket.Snapshots {
-		err = v.source.run(ctx, p, fixed, append(v.source.dumpArgs(), "--snapshot="+snapshot, "--dbname="+v.source.tool.public)...)
+		err = v.source.run(ctx, p, fixed, append(v.source.dumpArgs(r), "--snapshot="+snapshot, "--dbname="+v.source.tool.public)...)
 		if err == nil {
 			return fixed.flush()
 		}
@@ -34,48 +34,49 @@ func (v *view) dumpSchema(ctx context.Context, r *ref, out io.Writer) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if errors.Is(err, drivers.ErrAccess) {
-		err = drivers.WithHint(err, "grant the role SELECT on it (pg_read_all_data holds for all), or exclude it with exclude_tables")
+	switch {
+	case errors.Is(err, drivers.ErrNotFound):
+		err = drivers.WithHint(err, "schemas and tables fit nothing in the database: letters keep their case")
+	case errors.Is(err, drivers.ErrAccess):
+		err = drivers.WithHint(err, hintGrant)
 	}
 	return err
 }
 
 // dumpArgs are pg_dump's arguments for the schema.
-func (s *Source) dumpArgs() []string {
+func (s *Source) dumpArgs(r *ref) []string {
 	args := []string{
 		"--format=custom", "--compress=0", "--section=pre-data", "--section=post-data", "--no-password", "--lock-wait-timeout=60s",
 	}
-	o := s.options
-	add := func(flag string, list patterns) {
-		for _, p := range list {
-			args = append(args, flag+"="+dumpPattern(p))
-		}
+	// What reads it back speaks UTF-8 too.
+	if r.Database != nil && spokenEncoding(r.Database.Encoding) == utf8Encoding {
+		args = append(args, "--encoding="+utf8Encoding)
 	}
-	add("--schema", o.Schemas)
-	add("--exclude-schema", o.ExcludeSchemas)
-	for _, p := range o.Tables {
-		args = append(args, "--table="+tablePattern(p))
-	}
-	for _, p := range o.ExcludeTables {
-		args = append(args, "--exclude-table="+tablePattern(p))
-	}
-	return args
+	return append(args, s.options.dumpPatterns()...)
 }
 
-// dumpGlobals writes roles and tablespaces as pg_dumpall's SQL. They are of no snapshot: PostgreSQL has none over them.
+// dumpGlobals writes roles and tablespaces as pg_dumpall's SQL. They are of no snapshot: PostgreSQL has none over them. Who
+// may not read passwords gets the roles without them.
 func (v *view) dumpGlobals(ctx context.Context, r *ref, out io.Writer) error {
 	p, err := findProgram(ctx, "pg_dumpall", r.Version)
 	if err != nil {
 		return err
 	}
-	clean := &commentFilter{out: out}
-	args := []string{"--globals-only", "--no-password", "--dbname=" + v.source.tool.public}
-	err = v.source.run(ctx, p, clean, args...)
-	if errors.Is(err, drivers.ErrAccess) && !clean.wrote {
-		// Who may not read passwords gets the roles without them.
-		err = v.source.run(ctx, p, clean, append(args, "--no-role-passwords")...)
-	}
+	c, err := v.source.connect(ctx, "dump globals")
 	if err != nil {
+		return v.source.explain(err)
+	}
+	passwords, err := c.text(ctx, "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')")
+	c.close(ctx)
+	if err != nil {
+		return fmt.Errorf("dump globals: %w", classify(err))
+	}
+	args := []string{"--globals-only", "--no-password", "--dbname=" + v.source.tool.public}
+	if passwords != "t" {
+		args = append(args, "--no-role-passwords")
+	}
+	clean := &commentFilter{out: out}
+	if err := v.source.run(ctx, p, clean, args...); err != nil {
 		return fmt.Errorf("dump globals: %w", err)
 	}
 	return clean.flush()

@@ -9,11 +9,17 @@ import (
 	"salvor/drivers"
 )
 
-// sequencesQuery lists sequences with their states. A sequence whose last value is NULL in pg_sequences was never used, or
-// must not be read; has_sequence_privilege tells which.
-const sequencesQuery = `SELECT n.nspname, c.relname FROM pg_catalog.pg_class c
+// sequencesQuery lists sequences with the tables whose columns own them, whether the session may read them, and whether there
+// is something to read: a standby has no unlogged ones.
+const sequencesQuery = `SELECT n.nspname, c.relname, COALESCE(tn.nspname, ''), COALESCE(t.relname, ''),
+  pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_sequence_privilege(c.oid, 'SELECT')
+FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND n.nspname <> 'salvor_progress'
+LEFT JOIN pg_catalog.pg_depend o ON o.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND o.objid = c.oid AND o.objsubid = 0
+  AND o.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND o.refobjsubid > 0 AND o.deptype IN ('a', 'i')
+LEFT JOIN pg_catalog.pg_class t ON t.oid = o.refobjid
+LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
+WHERE NOT (c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery()) AND c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND n.nspname <> 'salvor_progress'
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
     AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension e WHERE e.oid = d.refobjid AND c.oid = ANY (e.extconfig)))
@@ -74,6 +80,20 @@ func (v *view) dumpSequences(ctx context.Context, w *wire, out io.Writer) (drive
 	return counts, nil
 }
 
+// sequence is one of those that are dumped.
+type sequence struct {
+	schema, name string
+	readable     bool
+}
+
+// takesSequence tells whether a sequence's state is dumped: all those of the schemas that are, because which of them pg_dump
+// makes, it alone knows. A restore sets those that are there. What pg_dump leaves out for certain need not be readable.
+func (o options) takesSequence(cells []string) (sequence, bool) {
+	q := sequence{cells[0], cells[1], cells[4] == "t"}
+	chosen := o.takesTable(q.schema, q.name) || cells[3] != "" && o.takesTable(cells[2], cells[3])
+	return q, o.takesSchema(q.schema) && (q.readable || chosen)
+}
+
 func (v *view) listSequences(ctx context.Context, w *wire) ([][2]string, error) {
 	var text strings.Builder
 	err := w.copyOut(ctx, "COPY ("+sequencesQuery+") TO STDOUT", func(p []byte) error {
@@ -85,16 +105,16 @@ func (v *view) listSequences(ctx context.Context, w *wire) ([][2]string, error) 
 	}
 	var names [][2]string
 	for line := range strings.Lines(text.String()) {
-		schema, name, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
-		if !ok {
+		cells := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if len(cells) != 5 {
 			return nil, fmt.Errorf("list sequences: %w", errProtocol)
 		}
-		n := [2]string{unescapeCopy(schema), unescapeCopy(name)}
-		o := v.source.options
-		if !o.takesSchema(n[0]) || len(o.Tables) > 0 {
-			continue // which sequences pg_dump takes with single tables, it alone knows: the restore sets those that are there
+		for i := range cells {
+			cells[i] = unescapeCopy(cells[i])
 		}
-		names = append(names, n)
+		if q, ok := v.source.options.takesSequence(cells); ok {
+			names = append(names, [2]string{q.schema, q.name})
+		}
 	}
 	return names, nil
 }

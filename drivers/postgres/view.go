@@ -18,13 +18,14 @@ type view struct {
 	joined   bool
 	keepers  []*keeper
 	ticket   ticket
-	system   string
-	encoding string // of the clients
+	encoding string // of the database
 	clock    time.Time
 	facts    json.RawMessage
 	tables   []*table
-	objects  []string // oids of large objects
+	objects  int64 // large objects
 	parts    []drivers.Part
+
+	withoutRows int // unlogged tables of a standby
 
 	mu    sync.Mutex
 	idle  []*wire // sessions that have joined and wait for the next part
@@ -107,30 +108,38 @@ func (v *view) End(ctx context.Context) error {
 	return fmt.Errorf("end view of database %s: %w: %w", v.source.config.Database, drivers.ErrViewLost, lost)
 }
 
-// idleSessions bounds the joined sessions that wait for work.
+// idleSessions bounds the joined sessions that wait for work, with the node's own limit.
 const idleSessions = 4
 
-// take returns a session that sees the view.
+// take returns a session that sees the view. One that waited may have died meanwhile; that costs a new one, not the part.
 func (v *view) take(ctx context.Context) (*wire, error) {
 	v.mu.Lock()
 	if v.ended {
 		v.mu.Unlock()
 		return nil, drivers.ErrViewLost
 	}
-	if n := len(v.idle); n > 0 {
-		w := v.idle[n-1]
-		v.idle = v.idle[:n-1]
+	n := len(v.idle)
+	if n == 0 {
 		v.mu.Unlock()
+		return v.session(ctx)
+	}
+	w := v.idle[n-1]
+	v.idle = v.idle[:n-1]
+	v.mu.Unlock()
+	if err := w.exec(ctx, "SELECT 1"); err == nil {
 		return w, nil
 	}
-	v.mu.Unlock()
+	w.close()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	return v.session(ctx)
 }
 
 // give takes a session back; a broken one is closed.
 func (v *view) give(w *wire) {
 	v.mu.Lock()
-	if !w.broken && w.status == 'T' && !v.ended && len(v.idle) < idleSessions {
+	if !w.broken && w.status == 'T' && !v.ended && len(v.idle) < v.source.idle {
 		v.idle = append(v.idle, w)
 		v.mu.Unlock()
 		return
@@ -148,16 +157,32 @@ func (v *view) session(ctx context.Context) (*wire, error) {
 	for _, snapshot := range v.ticket.Snapshots {
 		err = c.exec(ctx, joinSQL(snapshot))
 		if err == nil {
-			w, err := newWire(ctx, c)
-			return w, err
+			if err := v.sameServer(ctx, c); err != nil {
+				c.close(ctx)
+				return nil, err
+			}
+			return newWire(ctx, c)
 		}
-		if !isCode(err, codeSnapshot) {
+		if err = joinError(err); !errors.Is(err, drivers.ErrViewLost) {
 			break
 		}
 		c.rollback(ctx)
 	}
 	c.close(ctx)
-	return nil, fmt.Errorf("join snapshot: %w", classify(err))
+	return nil, fmt.Errorf("join snapshot: %w", err)
+}
+
+// sameServer tells whether a session is on the server that holds the view: another may have a snapshot of the same name.
+func (v *view) sameServer(ctx context.Context, c *conn) error {
+	started, err := c.text(ctx, startedQuery)
+	if err != nil {
+		return fmt.Errorf("join snapshot: %w", classify(err))
+	}
+	if started == v.ticket.Started {
+		return nil
+	}
+	return drivers.WithHint(fmt.Errorf("join snapshot: %w: %s leads to several servers", drivers.ErrInvalid, v.source.config.Host),
+		"name the address of one server in the source: a snapshot belongs to one")
 }
 
 // Dump writes one part.
