@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -162,6 +163,25 @@ func storable(names ...string) error {
 		}
 	}
 	return nil
+}
+
+// selectedSchemas returns the schemas of single tables (views, sequences) that are dumped: pg_dump does not make them.
+func (s *Source) selectedSchemas(ctx context.Context, c *conn) ([]string, error) {
+	if len(s.options.Tables) == 0 {
+		return nil, nil
+	}
+	rows, err := c.rows(ctx, `SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'salvor_progress') ORDER BY 1`)
+	if err != nil {
+		return nil, fmt.Errorf("list schemas: %w", classify(err))
+	}
+	var schemas []string
+	for _, r := range rows {
+		if s.options.takesTable(r[0], r[1]) && !slices.Contains(schemas, r[0]) {
+			schemas = append(schemas, r[0])
+		}
+	}
+	return schemas, nil
 }
 
 // countLargeObjects returns how many large objects are dumped.

@@ -43,6 +43,8 @@ type ref struct {
 	Clock int64 `json:"clock,omitempty"`
 	// Database says how the database was made (schema).
 	Database *database `json:"database,omitempty"`
+	// Schemas are those that a dump of single tables needs and does not make (schema).
+	Schemas []string `json:"schemas,omitempty"`
 	// Version is the server's (schema).
 	Version int `json:"version,omitempty"`
 }
@@ -91,7 +93,11 @@ func (v *view) plan(ctx context.Context, lead *conn) error {
 		v.parts = append(v.parts, drivers.Part{Name: name, Ext: ext, Size: size, Ref: raw, Base: base})
 		return nil
 	}
-	err = add("schema", "dump", 256<<10, true, ref{Kind: kindSchema, Clock: v.clock.Unix(), Database: db, Version: lead.version})
+	schemas, err := v.source.selectedSchemas(ctx, lead)
+	if err != nil {
+		return err
+	}
+	err = add("schema", "dump", 256<<10, true, ref{Kind: kindSchema, Clock: v.clock.Unix(), Database: db, Schemas: schemas, Version: lead.version})
 	if err != nil {
 		return err
 	}

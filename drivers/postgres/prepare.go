@@ -140,6 +140,9 @@ func (w *work) makeSchema(ctx context.Context, target drivers.Target, c *content
 			}
 		}
 	}
+	if err := w.makeSchemas(ctx, c.schemaRef.Schemas); err != nil {
+		return err
+	}
 	for i := 0; len(before) > 0; i++ {
 		n := min(batchSize, len(before))
 		if err := w.once(ctx, fmt.Sprintf("schema/%d", i), "", func() error { return w.makeBatch(ctx, before[:n], len(target.Only) > 0) }); err != nil {
@@ -155,9 +158,29 @@ func (w *work) makeSchema(ctx context.Context, target drivers.Target, c *content
 	return w.once(ctx, "statements", "", func() error { return w.storeStatements(ctx, c, after) })
 }
 
+// makeSchemas makes the schemas that a dump of single tables needs and does not hold.
+func (w *work) makeSchemas(ctx context.Context, schemas []string) error {
+	if len(schemas) == 0 {
+		return nil
+	}
+	return w.once(ctx, "schemas", "", func() error {
+		for _, name := range schemas {
+			if err := w.statement(ctx, &entry{kind: "SCHEMA", name: name, sql: "CREATE SCHEMA IF NOT EXISTS " + ident(name)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // makeBatch makes some objects. Of a selection, what others use too may be there already.
 func (w *work) makeBatch(ctx context.Context, list []*entry, selection bool) error {
 	for _, e := range list {
+		if e.kind == "SCHEMA" && e.name == "public" { // a new database has it, and a dump of chosen schemas makes it
+			made := *e
+			made.sql = strings.Replace(e.sql, "CREATE SCHEMA public;", "CREATE SCHEMA IF NOT EXISTS public;", 1)
+			e = &made
+		}
 		if !selection || e.kind == "TABLE" {
 			if err := w.statement(ctx, e); err != nil {
 				return err
@@ -211,7 +234,7 @@ func (w *work) setSequences(ctx context.Context, target drivers.Target, part dri
 	for {
 		line, err := r.ReadString('\n')
 		if line = strings.TrimSpace(line); line != "" {
-			if err := w.setSequence(ctx, line, len(target.Only) > 0); err != nil {
+			if err := w.setSequence(ctx, line); err != nil {
 				return err
 			}
 		}
@@ -224,20 +247,18 @@ func (w *work) setSequences(ctx context.Context, target drivers.Target, part dri
 	}
 }
 
-func (w *work) setSequence(ctx context.Context, sql string, selection bool) error {
-	if selection {
-		name, ok := strings.CutPrefix(sql, "SELECT pg_catalog.setval(")
-		end := strings.LastIndex(name, "', ")
-		if !ok || end < 0 {
-			return fmt.Errorf("read sequences: %w: a statement that sets none", drivers.ErrCorrupt)
-		}
-		there, err := w.text(ctx, "SELECT (pg_catalog.to_regclass("+name[:end+1]+") IS NOT NULL)::text")
-		if err != nil {
-			return fmt.Errorf("set sequence: %w", classify(err))
-		}
-		if there != "true" {
-			return nil
-		}
+func (w *work) setSequence(ctx context.Context, sql string) error {
+	name, ok := strings.CutPrefix(sql, "SELECT pg_catalog.setval(")
+	end := strings.LastIndex(name, "', ")
+	if !ok || end < 0 {
+		return fmt.Errorf("read sequences: %w: a statement that sets none", drivers.ErrCorrupt)
+	}
+	there, err := w.text(ctx, "SELECT (pg_catalog.to_regclass("+name[:end+1]+") IS NOT NULL)::text")
+	if err != nil {
+		return fmt.Errorf("set sequence: %w", classify(err))
+	}
+	if there != "true" {
+		return nil
 	}
 	return w.statement(ctx, &entry{kind: "SEQUENCE", name: "state", sql: sql})
 }
