@@ -107,8 +107,20 @@ func TestPatterns(t *testing.T) {
 		pattern, name string
 		want          bool
 	}{
-		{"*", "", true}, {"*", "a/b\n", true}, {"", "", true}, {"?", "", false}, {"?", "é", true}, {"a?c", "aéc", true}, {"a*c", "abcbc", true},
-		{"a*c", "abcb", false}, {"*.sql", "a.b.sql", true}, {"**a**", "a", true}, {"a", "A", false}, {"*b?", "abbc", true}, {"é*", "éa", true}, {"*?*?*", "é", false},
+		{"*", "", true},
+		{"*", "a/b\n", true},
+		{"", "", true},
+		{"?", "", false},
+		{"?", "é", true},
+		{"a?c", "aéc", true},
+		{"a*c", "abcbc", true},
+		{"a*c", "abcb", false},
+		{"*.sql", "a.b.sql", true},
+		{"**a**", "a", true},
+		{"a", "A", false},
+		{"*b?", "abbc", true},
+		{"é*", "éa", true},
+		{"*?*?*", "é", false},
 	} {
 		if got := fits(c.pattern, c.name); got != c.want {
 			t.Errorf("%q fits %q = %v", c.pattern, c.name, got)

@@ -421,3 +421,35 @@ func (s *PostgresServer) Run(database, program string, args ...string) (string, 
 	}
 	return out.String(), nil
 }
+
+// Standby makes a server that follows this one, from a copy of its data. It ends with the test.
+func (s *PostgresServer) Standby() *PostgresServer {
+	s.t.Helper()
+	b := &PostgresServer{Bin: s.Bin, t: s.t, user: s.user, options: s.options}
+	var err error
+	if b.Dir, err = b.makeDir(); err != nil {
+		s.t.Fatalf("start standby: %v", err)
+	}
+	s.t.Cleanup(func() {
+		b.stop(syscall.SIGQUIT)
+		_ = os.RemoveAll(b.Dir)
+	})
+	out, err := b.run("pg_basebackup", "-d", s.SocketDSN("postgres"), "-D", filepath.Join(b.Dir, "data"), "-R", "-c", "fast", "--no-sync")
+	if err != nil {
+		s.t.Fatalf("copy server: %v: %s", err, out)
+	}
+	settings := "unix_socket_directories = '" + b.Dir + "'\n"
+	file, err := os.OpenFile(filepath.Join(b.Dir, "data", "postgresql.auto.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		_, err = file.WriteString(settings) // the last line of a name counts
+		err = errors.Join(err, file.Close())
+	}
+	if err != nil {
+		s.t.Fatalf("set up standby: %v", err)
+	}
+	b.Port = FreePort(s.t)
+	if err := b.start(); err != nil {
+		s.t.Fatalf("start standby: %v", err)
+	}
+	return b
+}
