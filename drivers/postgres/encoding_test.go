@@ -137,3 +137,27 @@ func TestStandby(t *testing.T) {
 		t.Errorf("rows %s", got)
 	}
 }
+
+// TestMoney: what a database or a role sets for money is not what values come and go in, neither here nor in pg_dump.
+func TestMoney(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := s.NewDatabase()
+	s.Exec(db, "ALTER DATABASE "+db+" SET lc_monetary = 'C.UTF-8'; CREATE TABLE t (m money DEFAULT '1.50'); INSERT INTO t VALUES ('12.34')")
+	if got := s.Query(db, "SHOW lc_monetary"); got != "C.UTF-8" {
+		t.Fatalf("lc_monetary is %s", got)
+	}
+	source := openSource(t, s.URL(db), "")
+	c, err := source.connect(t.Context(), "test")
+	requireNoError(t, "connect", err)
+	defer c.close(t.Context())
+	tool, err := pgconn.Connect(t.Context(), source.tool.public)
+	requireNoError(t, "connect as programs do", err)
+	defer func() { _ = tool.Close(context.WithoutCancel(t.Context())) }()
+	for what, c := range map[string]*conn{"sessions": c, "programs": {PgConn: tool}} {
+		if got, err := c.text(t.Context(), "SHOW lc_monetary"); err != nil || got != "C" {
+			t.Errorf("lc_monetary of %s is %s, %v", what, got, err)
+		}
+	}
+	dumpDatabase(t, s.URL(db), "", nil).mustProve(t, s, s.NewName())
+}
