@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -89,19 +88,23 @@ func (f *schemaFile) entries(ctx context.Context, section string) ([]*entry, err
 	return entries, nil
 }
 
-// text returns a schema's lines without comments, to be compared with another's.
+// lines returns a schema's lines without what stands between its statements, to be compared with another's.
 func (f *schemaFile) lines(ctx context.Context) ([]string, error) {
 	var text bytes.Buffer
 	if err := f.source.run(ctx, f.program, &text, "--file=-", f.path); err != nil {
 		return nil, f.tooNew(err)
 	}
+	statements, err := splitStatements(text.String(), escapesIn(text.String()))
+	if err != nil {
+		return nil, fmt.Errorf("read schema: %w: %w", drivers.ErrCorrupt, err)
+	}
 	var lines []string
-	for line := range strings.Lines(text.String()) {
-		line = strings.TrimRight(line, "\n")
-		if line == "" || strings.HasPrefix(line, "--") || isNoise([]byte(line)) {
-			continue
+	for _, sql := range statements {
+		for line := range strings.Lines(sql) {
+			if line = strings.TrimRight(line, "\n"); line != "" {
+				lines = append(lines, line)
+			}
 		}
-		lines = append(lines, line)
 	}
 	return lines, nil
 }
@@ -126,76 +129,145 @@ func listedIDs(list string) map[int]bool {
 	return ids
 }
 
-// headLine and nameLine are compiled for each parse: a schema is parsed once.
+// headPatterns are compiled for each parse: a schema is parsed once.
 func headPatterns() (head, name *regexp.Regexp) {
 	return regexp.MustCompile(`^-- TOC entry (\d+) \(class \d+ OID \d+\)$`),
 		regexp.MustCompile(`^-- Name: (.*); Type: ([^;]*); Schema: (.*); Owner: (.*?)(; Tablespace: .*)?$`)
 }
 
-// parseEntries splits what pg_restore --verbose prints. An entry begins with a comment of its own form; a text of that form
-// within a function is no entry unless its number is listed and was not seen.
-func parseEntries(r io.Reader, ids map[int]bool) ([]*entry, error) {
-	head, naming := headPatterns()
-	in := bufio.NewReader(r)
-	var entries []*entry
-	var current *entry
-	var sql strings.Builder
-	var sets []string // default_tablespace and default_table_access_method
-	finish := func() {
-		if current == nil {
-			return
-		}
-		text, changed := cutSettings(sql.String())
-		current.sql, current.owner = cutOwner(strings.TrimSpace(text))
-		sets = mergeSettings(sets, changed)
-		entries = append(entries, current)
-		current = nil
-	}
-	preamble := true
-	for {
-		line, err := in.ReadString('\n')
-		if line == "" && err != nil {
-			break
-		}
-		trimmed := strings.TrimRight(line, "\n")
-		if m := head.FindStringSubmatch(trimmed); m != nil {
-			id, convErr := strconv.Atoi(m[1])
-			if convErr == nil && ids[id] {
-				delete(ids, id)
-				if preamble {
-					_, changed := cutSettings(sql.String())
-					sets, preamble = mergeSettings(sets, changed), false
-				}
-				finish()
-				current = &entry{id: id, sets: ""}
-				sql.Reset()
-				if err := readHead(in, current, naming); err != nil {
-					return nil, err
-				}
-				current.sets = strings.Join(sets, " ")
-				continue
-			}
-		}
-		if isNoise([]byte(line)) || strings.HasPrefix(line, "-- PostgreSQL database dump") {
-			continue
-		}
-		sql.WriteString(line)
-	}
-	finish()
-	if len(ids) > 0 {
-		return nil, fmt.Errorf("%w: pg_restore printed %d entries, and listed %d more", drivers.ErrFailed, len(entries), len(ids))
-	}
-	return entries, nil
+// escapesIn tells whether a schema's plain literals take backslashes for escapes: pg_dump writes it before the first entry.
+func escapesIn(text string) bool {
+	return strings.Contains(text[:min(len(text), 4<<10)], "\nSET standard_conforming_strings = off;\n")
 }
 
-// readHead reads the comment lines that describe an entry.
-func readHead(in *bufio.Reader, e *entry, naming *regexp.Regexp) error {
+// tocParser splits what pg_restore --verbose prints. An entry begins with comments of its own form between two tokens of
+// SQL: what has that form within a literal, a comment's text or a function's body, is part of the literal.
+type tocParser struct {
+	lex          lexer
+	ids          map[int]bool // listed and not seen
+	head, naming *regexp.Regexp
+	entries      []*entry
+	current      *entry // nil before the first
+	sql          strings.Builder
+	sets         []string // default_tablespace and default_table_access_method, and whether literals are escaped
+	inside       bool     // a statement has begun
+	depth        int      // of parentheses
+}
+
+// parseEntries reads the entries whose ids are listed. Each of them must be there once, and no other.
+func parseEntries(r io.Reader, ids map[int]bool) ([]*entry, error) {
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	p := &tocParser{lex: lexer{text: string(data), escapes: escapesIn(string(data))}, ids: ids}
+	p.head, p.naming = headPatterns()
+	if p.lex.escapes {
+		p.sets = append(p.sets, "SET standard_conforming_strings = off;")
+	}
 	for {
-		line, err := in.ReadString('\n')
+		t, err := p.lex.next()
 		if err != nil {
-			return fmt.Errorf("entry %d: %w", e.id, io.ErrUnexpectedEOF)
+			return nil, fmt.Errorf("%w: %w", drivers.ErrCorrupt, err)
 		}
-		line = strings.TrimRight(line, "\n")
+		if t.kind == tokenEnd {
+			break
+		}
+		if err := p.take(t); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.finish(); err != nil {
+		return nil, err
+	}
+	if len(ids) > 0 {
+		return nil, fmt.Errorf("%w: pg_restore printed %d entries, and listed %d more", drivers.ErrFailed, len(p.entries), len(ids))
+	}
+	return p.entries, nil
+}
+
+// take adds a token to the entry that it belongs to.
+func (p *tocParser) take(t token) error {
+	text := p.lex.text[t.from:t.to]
+	switch {
+	case t.kind == tokenComment && (t.from == 0 || p.lex.text[t.from-1] == '\n'):
+		if m := p.head.FindStringSubmatch(text); m != nil {
+			return p.begin(m[1])
+		}
+		if !p.inside {
+			return nil // pg_restore's own words between entries
+		}
+	case t.kind == tokenSpace, t.kind == tokenComment:
+	case !p.inside && strings.HasPrefix(text, `\`):
+		p.lex.skip(func(c byte) bool { return c != '\n' }) // psql's \restrict
+		return nil
+	case t.kind == tokenSymbol:
+		p.inside = true
+		switch text {
+		case "(", "[":
+			p.depth++
+		case ")", "]":
+			p.depth--
+		case ";":
+			p.inside = p.depth > 0
+		}
+	default:
+		p.inside = true
+	}
+	p.sql.WriteString(text)
+	return nil
+}
+
+// begin begins an entry, whose description follows.
+func (p *tocParser) begin(number string) error {
+	id, err := strconv.Atoi(number)
+	if err != nil || !p.ids[id] {
+		return fmt.Errorf("%w: entry %s is not listed, or comes twice", drivers.ErrFailed, number)
+	}
+	delete(p.ids, id)
+	if err := p.finish(); err != nil {
+		return err
+	}
+	p.current = &entry{id: id, sets: strings.Join(p.sets, " ")}
+	p.inside, p.depth = false, 0
+	return p.describe()
+}
+
+// finish ends the entry before the next: the settings at its end belong to what follows.
+func (p *tocParser) finish() error {
+	text, changed, err := cutSettings(p.sql.String(), p.lex.escapes)
+	p.sql.Reset()
+	if err != nil {
+		return fmt.Errorf("%w: %w", drivers.ErrCorrupt, err)
+	}
+	p.sets = mergeSettings(p.sets, changed)
+	if p.current == nil {
+		return nil
+	}
+	e := p.current
+	p.current = nil
+	if e.sql, e.owner, err = cutOwner(e.kind, strings.TrimSpace(text), p.lex.escapes); err != nil {
+		return fmt.Errorf("%w: %s: %w", drivers.ErrCorrupt, e.label(), err)
+	}
+	p.entries = append(p.entries, e)
+	return nil
+}
+
+// describe reads the comment lines that describe an entry.
+func (p *tocParser) describe() error {
+	e := p.current
+	for {
+		t, err := p.lex.next()
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", e.id, err)
+		}
+		line := p.lex.text[t.from:t.to]
+		switch {
+		case t.kind == tokenSpace:
+			continue
+		case t.kind != tokenComment:
+			return fmt.Errorf("%w: entry %d has no name", drivers.ErrFailed, e.id)
+		}
 		if deps, ok := strings.CutPrefix(line, "-- Dependencies: "); ok {
 			for word := range strings.FieldsSeq(deps) {
 				if id, err := strconv.Atoi(word); err == nil {
@@ -204,7 +276,7 @@ func readHead(in *bufio.Reader, e *entry, naming *regexp.Regexp) error {
 			}
 			continue
 		}
-		if m := naming.FindStringSubmatch(line); m != nil {
+		if m := p.naming.FindStringSubmatch(line); m != nil {
 			e.name, e.kind, e.schema = m[1], m[2], m[3]
 			continue
 		}
@@ -218,32 +290,60 @@ func readHead(in *bufio.Reader, e *entry, naming *regexp.Regexp) error {
 	return nil
 }
 
-// cutOwner takes the statement that sets the owner from the end of an entry's text: pg_dump writes it on a line of its own,
-// after a blank one.
-func cutOwner(text string) (sql, owner string) {
-	at := strings.LastIndex(text, "\n\nALTER ")
-	if at < 0 || !regexp.MustCompile(`^\n\nALTER [^\n]+ OWNER TO [^\n]+;$`).MatchString(text[at:]) {
-		return text, ""
+// cutOwner takes the statement that sets the owner from the end of an entry's text: the last statement of an object that
+// has an owner, where it is one that sets it and there are others before it.
+func cutOwner(kind, text string, escapes bool) (sql, owner string, err error) {
+	if !hasOwner(kind) {
+		return text, "", nil
 	}
-	return strings.TrimSpace(text[:at]), text[at+2:]
+	list, err := splitStatements(text, escapes)
+	if err != nil || len(list) < 2 {
+		return text, "", err
+	}
+	last := list[len(list)-1]
+	w, err := words(last)
+	if err != nil {
+		return "", "", err
+	}
+	n := len(w)
+	if n < 6 || w[0] != "ALTER" || w[n-4] != "OWNER" || w[n-3] != "TO" || w[n-1] != ";" {
+		return text, "", nil
+	}
+	rest, ok := strings.CutSuffix(text, last)
+	if !ok {
+		return text, "", nil // a comment follows it, which pg_dump does not write
+	}
+	return strings.TrimSpace(rest), last, nil
+}
+
+// hasOwner tells whether pg_restore sets the owner of such an entry by a statement of its own.
+func hasOwner(kind string) bool {
+	switch kind {
+	case "AGGREGATE", "BLOB", "BLOB METADATA", "COLLATION", "CONVERSION", "DOMAIN", "EVENT TRIGGER", "FOREIGN DATA WRAPPER", "FOREIGN TABLE", "FUNCTION",
+		"LARGE OBJECT", "MATERIALIZED VIEW", "OPERATOR", "OPERATOR CLASS", "OPERATOR FAMILY", "PROCEDURAL LANGUAGE", "PROCEDURE", "PUBLICATION", "SCHEMA",
+		"SEQUENCE", "SERVER", "SHELL TYPE", "STATISTICS", "SUBSCRIPTION", "TABLE", "TEXT SEARCH CONFIGURATION", "TEXT SEARCH DICTIONARY", "TYPE", "VIEW":
+		return true
+	}
+	return false
 }
 
 // cutSettings takes the settings from the end of an entry's text: they belong to what follows.
-func cutSettings(text string) (rest string, settings []string) {
-	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
-	for len(lines) > 0 {
-		line := strings.TrimSpace(lines[len(lines)-1])
-		switch {
-		case line == "" || line == "--":
-		case (strings.HasPrefix(line, "SET default_tablespace = ") || strings.HasPrefix(line, "SET default_table_access_method = ")) &&
-			strings.HasSuffix(line, ";"):
-			settings = append([]string{line}, settings...)
-		default:
-			return strings.Join(lines, "\n"), settings
-		}
-		lines = lines[:len(lines)-1]
+func cutSettings(text string, escapes bool) (rest string, settings []string, err error) {
+	list, err := splitStatements(text, escapes)
+	if err != nil {
+		return "", nil, err
 	}
-	return "", settings
+	text = strings.TrimSpace(text)
+	for len(list) > 0 {
+		last := list[len(list)-1]
+		rest, ok := strings.CutSuffix(text, last)
+		if !ok || !(strings.HasPrefix(last, "SET default_tablespace = ") || strings.HasPrefix(last, "SET default_table_access_method = ")) {
+			break
+		}
+		settings = append([]string{last}, settings...)
+		text, list = strings.TrimSpace(rest), list[:len(list)-1]
+	}
+	return text, settings, nil
 }
 
 // mergeSettings replaces settings by later ones of the same name.
