@@ -81,9 +81,13 @@ type Proof struct {
 type Dropper interface {
 	Stream
 
-	// Drop removes the place and all that it holds. An absent one is no error.
-	Drop(ctx context.Context) error
+	// Drop removes the place and all that it holds. An absent one is no error. name is that of the place, which
+	// begins with [ScratchPrefix]; a source that stands for any other place refuses.
+	Drop(ctx context.Context, name string) error
 }
+
+// ScratchPrefix begins the names of places that are made for a trial.
+const ScratchPrefix = "salvor_drill_"
 
 // View is a consistent view of a stream source. Its methods are safe for concurrent use, except End.
 type View interface {

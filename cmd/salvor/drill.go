@@ -18,6 +18,7 @@ import (
 type drillOptions struct {
 	on   []string
 	keep bool
+	goOn bool
 }
 
 func (a *app) drillCommand() *cobra.Command {
@@ -26,10 +27,11 @@ func (a *app) drillCommand() *cobra.Command {
 		Use:   "drill [DUMP] --on [NODE=]SERVER",
 		Short: "Restore databases of a dump into scratch databases, prove them, and drop them",
 		Long: "Restore databases of a dump (default: latest) into databases of their own making on a server, compare every row\n" +
-			"with the dump, say how long the restore took, and drop what was made. Nothing else on the server is touched.\n\n" +
+			"with the dump, say how long the restore took, and drop what was made. Nothing else on the server is touched: no roles and\n" +
+			"tablespaces are made, and what the dump says of owners, rights, policies and subscriptions is left out.\n\n" +
 			"A SERVER is SCHEME:PLACE as for restore; the database that it names is only connected to. A scratch database is\n" +
 			"named salvor_drill_ and random digits; a drill that is killed leaves it behind." +
-			exitHelp(exitOK, exitFailed, exitUsage, exitUnproven, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
+			exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitUnproven, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
 		Example:           "  salvor drill --archive /backups --on main=postgres://admin@test-server/postgres\n  salvor drill 20261122 --on 'main=${TEST_SERVER}'",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeDumps,
@@ -38,6 +40,7 @@ func (a *app) drillCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringArrayVar(&o.on, "on", nil, "where: [NODE=]SERVER; once for each node")
 	f.BoolVar(&o.keep, "keep", false, "do not drop the scratch databases")
+	f.BoolVar(&o.goOn, "continue", false, "let independent nodes finish when one fails, and go on without what a database refuses")
 	return c
 }
 
@@ -52,7 +55,7 @@ func (a *app) drill(ctx context.Context, o drillOptions, args []string) (err err
 	if len(o.on) == 0 {
 		return usagef("name a server for each database: --on NODE=postgres://USER@HOST/postgres", "where is the drill to be?")
 	}
-	r := restoreOptions{create: true, prove: true}
+	r := restoreOptions{create: true, prove: true, goOn: o.goOn}
 	var made []scratch
 	for _, on := range o.on {
 		node, s, err := a.scratchOn(on)
@@ -114,7 +117,7 @@ func (a *app) scratchOn(on string) (node string, s scratch, err error) {
 	if _, err := rand.Read(random[:]); err != nil {
 		return "", s, fmt.Errorf("name scratch database: %w", err)
 	}
-	s.name = "salvor_drill_" + hex.EncodeToString(random[:])
+	s.name = drivers.ScratchPrefix + hex.EncodeToString(random[:])
 	if s.text, err = s.kind.Scratch(text, s.name); err != nil {
 		return "", s, err
 	}
@@ -132,7 +135,7 @@ func (a *app) dropScratch(ctx context.Context, s scratch) (err error) {
 	if !ok {
 		return nil
 	}
-	if err := dropper.Drop(ctx); err != nil {
+	if err := dropper.Drop(ctx, s.name); err != nil {
 		return withHint(fmt.Errorf("drop scratch database %s: %w", s.name, err), "drop it by hand")
 	}
 	a.console.line("dropped   scratch database %s", s.name)

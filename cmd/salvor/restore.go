@@ -59,8 +59,9 @@ func (a *app) restoreCommand() *cobra.Command {
 			"named by its path or a unique end of it. A PLACE is SCHEME:PLACE as for dump, or a path for the node's own driver.\n\n" +
 			"A target must be absent or empty; what is already equal is left, so a restore can be repeated. --overwrite replaces what\n" +
 			"differs and keeps what is extra, --mirror also removes what is extra. A database on a server must exist and be empty;\n" +
-			"--create makes an absent one, --clean removes all that one holds. --prove compares the rows of restored databases with\n" +
-			"those that were dumped. All targets are checked before anything is written." +
+			"--create makes an absent one, --clean drops one with all that it holds and makes it anew; nothing else drops one.\n" +
+			"--prove compares the rows of restored databases with those that were dumped. All targets are checked before anything\n" +
+			"is written." +
 			exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitUnproven, exitResumable, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
 		Example: "  salvor restore --archive /backups latest --into site=sqlite:new.db --into uploads=dir:new\n" +
 			"  salvor restore --in-place --mirror\n" +
@@ -78,7 +79,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	f.BoolVar(&o.inPlace, "in-place", false, "restore nodes without --into onto what was dumped")
 	f.BoolVar(&o.plan, "plan", false, "say what would be done, and do nothing")
 	f.BoolVar(&o.create, "create", false, "make databases that do not exist")
-	f.BoolVar(&o.clean, "clean", false, "remove all that a target database holds")
+	f.BoolVar(&o.clean, "clean", false, "drop target databases with all that they hold; with --only NODE:TABLE the table")
 	f.BoolVar(&o.prove, "prove", false, "compare the rows of restored databases with those that were dumped")
 	f.BoolVar(&o.goOn, "continue", false, "let independent nodes finish when one fails, and go on without what a database refuses")
 	for _, name := range []string{"into", "only"} {
@@ -355,6 +356,7 @@ func (a *app) printRestore(ctx context.Context, r coordinator.RestoreRequest, ch
 	case r.Mirror:
 		rule = "what differs is replaced, what is extra is removed"
 	}
+	var databases []string // whose rule is another
 	rows := newTable("NODE", "ENTRIES>", "BYTES>", "ONLY", "TARGET")
 	for _, record := range manifest.Nodes {
 		n, ok := ch.nodes[record.Path]
@@ -364,7 +366,7 @@ func (a *app) printRestore(ctx context.Context, r coordinator.RestoreRequest, ch
 		only := mapped(n.Only, func(p []byte) string { return string(p) })
 		t := targetResult{
 			Type: "target", Node: record.Path, Driver: n.Driver, Target: n.Source, InPlace: !n.Elsewhere, Only: only,
-			Entries: record.Entries, Bytes: record.Bytes, Rule: rule,
+			Entries: record.Entries, Bytes: record.Bytes, Rule: a.ruleOf(n, r, rule),
 		}
 		if len(only) > 0 {
 			if t.Entries, t.Bytes, err = countOnly(ctx, r.Archive, r.Ref, record, only); err != nil {
@@ -381,6 +383,9 @@ func (a *app) printRestore(ctx context.Context, r coordinator.RestoreRequest, ch
 		if len(only) > 0 {
 			what = strings.Join(mapped(only, quoteName), ", ")
 		}
+		if t.Rule != rule {
+			databases = append(databases, t.Node+": "+t.Rule)
+		}
 		rows.add(t.Node, formatCount(t.Entries), formatBytes(t.Bytes), what, a.placeOf(n))
 	}
 	if !a.json {
@@ -390,11 +395,32 @@ func (a *app) printRestore(ctx context.Context, r coordinator.RestoreRequest, ch
 		if err := rows.write(a.out, "  "); err != nil {
 			return err
 		}
+		for _, text := range databases {
+			if err := a.printf("\n  %s\n", text); err != nil {
+				return err
+			}
+		}
 		if err := a.printf("\n"); err != nil {
 			return err
 		}
 	}
 	return a.printSteps(plan)
+}
+
+// ruleOf is the rule that holds for a node: databases on servers have their own.
+func (a *app) ruleOf(n tasks.RestoreNode, r coordinator.RestoreRequest, rule string) string {
+	kind, err := a.registry.Lookup(n.Driver)
+	switch {
+	case err != nil || kind.Scratch == nil:
+		return rule
+	case r.Clean && len(n.Only) > 0:
+		return "the selected tables are DROPPED where they differ, and made anew"
+	case r.Clean:
+		return "the database is DROPPED with all that it holds if it differs, and made anew; its sessions are ended"
+	case r.Create:
+		return "the database is made if it is absent; one that is not empty and differs is refused"
+	}
+	return "the database must exist and be empty or equal"
 }
 
 // countOnly counts the entries and bytes of a part of a node.

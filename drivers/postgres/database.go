@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"salvor/drivers"
@@ -22,6 +23,17 @@ type database struct {
 	Settings   []string `json:"settings,omitempty"` // of the database alone: name=value, as pg_db_role_setting has them
 	Grants     []string `json:"grants,omitempty"`   // SQL with %s in place of the database's name; nil where the default holds
 	GrantsOnly bool     `json:"grants_set,omitempty"`
+	// RoleSettings are what is set for a role in this database; Labels are security labels, SQL with %s for the name.
+	RoleSettings []roleSetting `json:"role_settings,omitempty"`
+	Labels       []string      `json:"labels,omitempty"`
+	Tablespace   string        `json:"tablespace,omitempty"` // "" for the server's default
+	Template     bool          `json:"template,omitempty"`
+}
+
+// roleSetting is one of ALTER ROLE … IN DATABASE … SET.
+type roleSetting struct {
+	Role    string `json:"role"`
+	Setting string `json:"setting"` // name=value
 }
 
 // describeDatabase reads what is known of the session's database.
@@ -37,7 +49,8 @@ func describeDatabase(ctx context.Context, c *conn) (*database, error) {
 		locale = "COALESCE(datlocale, '')"
 	}
 	rows, err := c.rows(ctx, `SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype, `+provider+`, `+locale+`, `+rules+`,
-		pg_catalog.pg_get_userbyid(datdba), datconnlimit, COALESCE(pg_catalog.shobj_description(oid, 'pg_database'), ''), (datacl IS NOT NULL)::text
+		pg_catalog.pg_get_userbyid(datdba), datconnlimit, COALESCE(pg_catalog.shobj_description(oid, 'pg_database'), ''), (datacl IS NOT NULL)::text, datistemplate::text,
+		COALESCE((SELECT spcname FROM pg_catalog.pg_tablespace t WHERE t.oid = dattablespace AND spcname <> 'pg_default'), '')
 		FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()`)
 	if err != nil || len(rows) == 0 {
 		return nil, fmt.Errorf("describe database: %w", classify(err))
@@ -45,15 +58,29 @@ func describeDatabase(ctx context.Context, c *conn) (*database, error) {
 	r := rows[0]
 	db := &database{
 		Encoding: r[0], Collate: r[1], Ctype: r[2], Provider: r[3], Locale: r[4], Rules: r[5], Owner: r[6], Limit: r[7], Comment: r[8],
-		GrantsOnly: r[9] == "true",
+		GrantsOnly: r[9] == "true", Template: r[10] == "true", Tablespace: r[11],
 	}
-	settings, err := c.rows(ctx, `SELECT pg_catalog.unnest(s.setconfig) FROM pg_catalog.pg_db_role_setting s
-		JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase AND s.setrole = 0 WHERE d.datname = pg_catalog.current_database()`)
+	settings, err := c.rows(ctx, `SELECT COALESCE(r.rolname, ''), pg_catalog.unnest(s.setconfig) FROM pg_catalog.pg_db_role_setting s
+		JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
+		WHERE d.datname = pg_catalog.current_database() AND (s.setrole = 0 OR r.oid IS NOT NULL) ORDER BY 1`)
 	if err != nil {
 		return nil, fmt.Errorf("describe database: %w", classify(err))
 	}
 	for _, s := range settings {
-		db.Settings = append(db.Settings, s[0])
+		if s[0] == "" {
+			db.Settings = append(db.Settings, s[1])
+		} else {
+			db.RoleSettings = append(db.RoleSettings, roleSetting{s[0], s[1]})
+		}
+	}
+	labels, err := c.rows(ctx, `SELECT pg_catalog.format('SECURITY LABEL FOR %I ON DATABASE %%s IS %L', l.provider, l.label) FROM pg_catalog.pg_shseclabel l
+		JOIN pg_catalog.pg_database d ON d.oid = l.objoid AND l.classoid = 'pg_catalog.pg_database'::pg_catalog.regclass
+		WHERE d.datname = pg_catalog.current_database() ORDER BY l.provider`)
+	if err != nil {
+		return nil, fmt.Errorf("describe database: %w", classify(err))
+	}
+	for _, l := range labels {
+		db.Labels = append(db.Labels, l[0])
 	}
 	if !db.GrantsOnly {
 		return db, nil
@@ -96,23 +123,27 @@ func (d *database) createSQL(name string, version int) string {
 	return b.String()
 }
 
-// settleSQL sets what belongs to the database itself, after it was made.
+// settleSQL sets what belongs to the database itself. It comes last: a limit, or rights, can shut out the restore.
 func (d *database) settleSQL(name string) []string {
 	quoted := ident(name)
 	var list []string
-	if d.Limit != "" && d.Limit != "-1" {
-		list = append(list, "ALTER DATABASE "+quoted+" CONNECTION LIMIT "+d.Limit)
-	}
 	if d.Comment != "" {
 		list = append(list, "COMMENT ON DATABASE "+quoted+" IS "+literal(d.Comment))
 	}
 	for _, s := range d.Settings {
-		key, value, _ := strings.Cut(s, "=")
-		if isListSetting(key) {
-			list = append(list, "ALTER DATABASE "+quoted+" SET "+ident(key)+" TO "+value)
-		} else {
-			list = append(list, "ALTER DATABASE "+quoted+" SET "+identPath(key)+" TO "+literal(value))
-		}
+		list = append(list, "ALTER DATABASE "+quoted+" SET "+settingSQL(s))
+	}
+	for _, s := range d.RoleSettings {
+		list = append(list, "ALTER ROLE "+ident(s.Role)+" IN DATABASE "+quoted+" SET "+settingSQL(s.Setting))
+	}
+	for _, l := range d.Labels {
+		list = append(list, strings.Replace(l, "ON DATABASE %s IS", "ON DATABASE "+quoted+" IS", 1))
+	}
+	if d.Template {
+		list = append(list, "ALTER DATABASE "+quoted+" IS_TEMPLATE true")
+	}
+	if d.Limit != "" && d.Limit != "-1" {
+		list = append(list, "ALTER DATABASE "+quoted+" CONNECTION LIMIT "+d.Limit)
 	}
 	if d.GrantsOnly {
 		list = append(list, "REVOKE ALL ON DATABASE "+quoted+" FROM PUBLIC")
@@ -124,6 +155,44 @@ func (d *database) settleSQL(name string) []string {
 		list = append(list, "ALTER DATABASE "+quoted+" OWNER TO "+ident(d.Owner))
 	}
 	return list
+}
+
+// settingSQL writes a stored setting, name=value, as SET takes it.
+func settingSQL(setting string) string {
+	key, value, _ := strings.Cut(setting, "=")
+	if isListSetting(key) {
+		return ident(key) + " TO " + value
+	}
+	return identPath(key) + " TO " + literal(value)
+}
+
+// roles are those that settleSQL names.
+func (d *database) roles() []string {
+	var list []string
+	if d.Owner != "" {
+		list = append(list, d.Owner)
+	}
+	for _, s := range d.RoleSettings {
+		list = append(list, s.Role)
+	}
+	for _, g := range d.Grants {
+		w, err := words(g)
+		if i := slices.Index(w, "TO"); err == nil && i >= 0 && i+1 < len(w) && w[i+1] != "PUBLIC" {
+			list = append(list, unquote(w[i+1]))
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// checkSettle tells whether what an archive says of a database is one statement each: what runs is what it seems to be.
+func (d *database) checkSettle() error {
+	for _, sql := range d.settleSQL("x") {
+		if list, err := splitStatements(sql, false); err != nil || len(list) != 1 {
+			return fmt.Errorf("read the database's settings: %w: not one statement", drivers.ErrCorrupt)
+		}
+	}
+	return nil
 }
 
 // identPath quotes a setting's name, which may have a dot.
@@ -142,48 +211,4 @@ func isListSetting(name string) bool {
 		return true
 	}
 	return false
-}
-
-// create makes the database. One that is there already was made by an earlier attempt.
-func (s *Source) create(ctx context.Context, d *database) error {
-	c, err := s.connectMaintenance(ctx, "create database")
-	if err != nil {
-		return s.explain(err)
-	}
-	defer c.close(ctx)
-	name := s.config.Database
-	sql := d.createSQL(name, c.version)
-	if err := c.exec(ctx, sql); err != nil && !isCode(err, codeDuplicateDB, codeDuplicateName) {
-		err = statementError("create database "+name, sql, told(ctx, err))
-		if isCode(err, codePrivilege) {
-			err = drivers.WithHint(err, "give the role CREATEDB, or create the database and restore into it without --create")
-		}
-		return err
-	}
-	return nil
-}
-
-// Drop removes the database and ends the sessions that are on it.
-func (s *Source) Drop(ctx context.Context) error {
-	c, err := s.connectMaintenance(ctx, "drop database")
-	if err != nil {
-		return s.explain(err)
-	}
-	defer c.close(ctx)
-	name := s.config.Database
-	if name == "postgres" || strings.HasPrefix(name, "template") {
-		return fmt.Errorf("drop database %s: %w: it is the server's own", name, drivers.ErrInvalid)
-	}
-	sql := "DROP DATABASE IF EXISTS " + ident(name)
-	if c.version >= 130000 {
-		sql += " WITH (FORCE)"
-	}
-	if err := c.exec(ctx, sql); err != nil {
-		err = statementError("drop database "+name, sql, told(ctx, err))
-		if isCode(err, codePrivilege) {
-			err = drivers.WithHint(err, "the role must own the database and have CREATEDB; or empty the database and restore into it without --clean")
-		}
-		return err
-	}
-	return nil
 }

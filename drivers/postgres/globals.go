@@ -1,45 +1,89 @@
 package postgres
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"regexp"
+	"slices"
 	"strings"
 
 	"salvor/drivers"
 )
 
 // makeGlobals makes the roles and tablespaces of the dump that the server lacks. What is there already stays as it is, its
-// password and rights included: they belong to all databases of the server.
+// password and rights included: they belong to all databases of the server. What was there is noted first, for an attempt
+// that goes on with what another has begun; tablespaces cannot be made within a transaction.
 func (w *work) makeGlobals(ctx context.Context, target drivers.Target, part drivers.Part) error {
 	in, err := target.Open(ctx, part)
 	if err != nil {
 		return fmt.Errorf("read globals: %w", err)
 	}
-	defer func() { _ = in.Close() }() // read to its end, or the error is told
-	statements, err := splitGlobals(in)
+	data, err := io.ReadAll(in)
+	if closeErr := in.Close(); err == nil {
+		err = closeErr
+	}
 	if err != nil {
 		return fmt.Errorf("read globals: %w", err)
 	}
-	return w.once(ctx, "globals", "", func() error {
-		old, err := w.names(ctx, "SELECT rolname FROM pg_catalog.pg_roles UNION ALL SELECT spcname FROM pg_catalog.pg_tablespace")
+	list, err := splitGlobals(string(data))
+	if err != nil {
+		return fmt.Errorf("read globals: %w", err)
+	}
+	err = w.once(ctx, "globals", "", func() error {
+		err := w.exec(ctx, `CREATE TABLE salvor_progress.global AS SELECT 'role ' || rolname AS name FROM pg_catalog.pg_roles
+			UNION ALL SELECT 'tablespace ' || spcname FROM pg_catalog.pg_tablespace`)
 		if err != nil {
 			return fmt.Errorf("list roles: %w", classify(err))
 		}
-		for _, st := range statements {
-			// The first name is what the statement makes or changes; the role that a GRANT goes to is the one that matters.
-			if old[st.name] {
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	old, err := w.names(ctx, "SELECT name FROM salvor_progress.global")
+	if err != nil {
+		return fmt.Errorf("list roles: %w", classify(err))
+	}
+	list = slices.DeleteFunc(list, func(g *global) bool { return old[g.name] })
+	if err := w.makeGlobal(ctx, "globals/roles", list, func(g *global) bool { return !g.space }); err != nil {
+		return err
+	}
+	for _, g := range list {
+		if g.makesSpace {
+			if err := w.makeTablespace(ctx, g); err != nil {
+				return err
+			}
+		}
+	}
+	return w.makeGlobal(ctx, "globals/tablespaces", list, func(g *global) bool { return g.space && !g.makesSpace })
+}
+
+func (w *work) makeGlobal(ctx context.Context, item string, list []*global, take func(*global) bool) error {
+	return w.once(ctx, item, "", func() error {
+		for _, g := range list {
+			if !take(g) {
 				continue
 			}
-			if err := w.statement(ctx, &entry{kind: "GLOBAL", name: st.name, sql: st.sql}); err != nil {
+			if err := w.statement(ctx, g.entry()); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// makeTablespace makes one, unless an earlier attempt did.
+func (w *work) makeTablespace(ctx context.Context, g *global) error {
+	err := w.exec(ctx, g.sql)
+	if err == nil || isCode(err, "42710") {
+		return nil
+	}
+	err = drivers.WithHint(w.explain(g.entry(), g.entry().label(), told(ctx, err)),
+		"make its directory on the target's server, owned by the server's user; or make the tablespace there before, wherever it is to be")
+	if !w.keep || ctx.Err() != nil || classOf(err) == nil {
+		return err
+	}
+	return w.once(ctx, "globals/"+g.name, "", func() error { return w.problem(ctx, g.entry().label(), err) })
 }
 
 func (w *work) names(ctx context.Context, query string) (map[string]bool, error) {
@@ -54,48 +98,90 @@ func (w *work) names(ctx context.Context, query string) (map[string]bool, error)
 	return names, nil
 }
 
-type globalStatement struct{ name, sql string }
-
-// splitGlobals reads pg_dumpall's SQL. A statement ends with a semicolon at the end of a line, outside of quotes.
-func splitGlobals(in io.Reader) ([]globalStatement, error) {
-	const ident = `("(?:[^"]|"")+"|[^\s";]+)`
-	named := []*regexp.Regexp{
-		regexp.MustCompile(`^(?:CREATE|ALTER|COMMENT ON) ROLE ` + ident),
-		regexp.MustCompile(`^(?:CREATE|ALTER|COMMENT ON) TABLESPACE ` + ident),
-		regexp.MustCompile(`^(?:GRANT|REVOKE) .* ON TABLESPACE ` + ident),
-		regexp.MustCompile(`^GRANT .* TO ` + ident),
-	}
-	var list []globalStatement
-	var sql strings.Builder
-	quoted := false
-	r := bufio.NewReader(in)
-	for {
-		line, err := r.ReadString('\n')
-		if line != "" && (sql.Len() > 0 || !skipped(line)) {
-			sql.WriteString(line)
-			quoted = quoted != (strings.Count(line, "'")%2 == 1)
-			if !quoted && strings.HasSuffix(strings.TrimRight(line, "\r\n"), ";") {
-				text := strings.TrimSpace(sql.String())
-				sql.Reset()
-				for _, n := range named {
-					if m := n.FindStringSubmatch(text); m != nil {
-						list = append(list, globalStatement{splitName(m[1])[0], text})
-						break
-					}
-				}
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return list, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
+// global is a statement of pg_dumpall.
+type global struct {
+	name       string // of whose statement it is: "role app", "tablespace fast"
+	space      bool   // it is about a tablespace
+	makesSpace bool
+	sql        string
 }
 
-// skipped tells whether a line is no part of a statement.
-func skipped(line string) bool {
-	line = strings.TrimSpace(line)
-	return line == "" || strings.HasPrefix(line, "--") || strings.HasPrefix(line, `\`) || strings.HasPrefix(line, "SET ")
+func (g *global) entry() *entry { return &entry{kind: "GLOBAL", schema: "-", name: g.name, sql: g.sql} }
+
+// splitGlobals reads pg_dumpall's SQL. A statement that is not known is an error: nothing is passed over.
+func splitGlobals(text string) ([]*global, error) {
+	statements, err := splitStatements(text, escapesIn(text))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", drivers.ErrCorrupt, err)
+	}
+	var list []*global
+	for _, sql := range statements {
+		w, err := words(sql)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", drivers.ErrCorrupt, err)
+		}
+		if len(w) > 3 && w[0] == "SET" && isDumpSetting(w[1]) {
+			continue
+		}
+		g := globalOf(w)
+		if g == nil {
+			// Not the whole of it: a statement may hold a password.
+			return nil, fmt.Errorf("%w: a statement that is not known: %s …", drivers.ErrFailed, strings.Join(w[:min(len(w), 2)], " "))
+		}
+		g.sql = sql
+		list = append(list, g)
+	}
+	return list, nil
+}
+
+// isDumpSetting tells whether a setting is one that pg_dumpall begins with.
+func isDumpSetting(name string) bool {
+	return name == "default_transaction_read_only" || name == "client_encoding" || name == "standard_conforming_strings"
+}
+
+// globalOf finds what a statement makes or changes; of a GRANT the role that it goes to is the one that matters. It returns
+// nil for a statement that pg_dumpall does not write.
+func globalOf(w []string) *global {
+	at := func(i int, list ...string) bool { return len(w) > i+len(list) && slices.Equal(w[i:i+len(list)], list) }
+	role := func(name string) *global { return &global{name: "role " + name} }
+	space := func(name string) *global { return &global{name: "tablespace " + name, space: true} }
+	switch {
+	case at(0, "CREATE", "ROLE"), at(0, "ALTER", "ROLE"):
+		return role(unquote(w[2]))
+	case at(0, "COMMENT", "ON", "ROLE"):
+		return role(unquote(w[3]))
+	case at(0, "CREATE", "TABLESPACE"):
+		g := space(unquote(w[2]))
+		g.makesSpace = true
+		return g
+	case at(0, "ALTER", "TABLESPACE"):
+		return space(unquote(w[2]))
+	case at(0, "COMMENT", "ON", "TABLESPACE"):
+		return space(unquote(w[3]))
+	case at(0, "SECURITY", "LABEL"):
+		i := slices.Index(w, "ON")
+		switch {
+		case i > 0 && at(i, "ON", "ROLE"):
+			return role(unquote(w[i+2]))
+		case i > 0 && at(i, "ON", "TABLESPACE"):
+			return space(unquote(w[i+2]))
+		}
+	case at(0, "GRANT"), at(0, "REVOKE"):
+		if i := slices.Index(w, "ON"); i > 0 {
+			if at(i, "ON", "TABLESPACE") {
+				return space(unquote(w[i+2]))
+			}
+			if !at(i, "ON", "PARAMETER") {
+				return nil
+			}
+		}
+		direction := "TO"
+		if w[0] == "REVOKE" {
+			direction = "FROM"
+		}
+		if i := slices.Index(w, direction); i > 0 && i+1 < len(w) {
+			return role(unquote(w[i+1]))
+		}
+	}
+	return nil
 }

@@ -129,9 +129,9 @@ func consistent(contents string) error {
 	return nil
 }
 
-// createAll lets a suite's restores make databases.
+// createAll lets a suite's restores make databases, and drop those that they may replace.
 func createAll(rules drivers.Target) drivers.Target {
-	rules.Create = true
+	rules.Create, rules.Clean = true, rules.Replace()
 	return rules
 }
 

@@ -52,6 +52,7 @@ func (p *toolPlace) parseURL() error {
 	if p.database != "" {
 		u.Path, u.RawPath = "/"+p.database, ""
 		query.Del("dbname")
+		query.Del("database")
 	}
 	query.Set("options", toolOptions(query.Get("options")))
 	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // libpq takes a plus sign for itself
@@ -116,6 +117,7 @@ func (p *toolPlace) renamed(database string) string {
 		}
 		query := u.Query()
 		query.Del("dbname")
+		query.Del("database") // pgconn takes it too, and it would override the path
 		u.Path, u.RawPath, u.RawQuery = "/"+database, "", query.Encode()
 		return u.String()
 	}

@@ -1,11 +1,9 @@
 package postgres
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -16,71 +14,138 @@ import (
 // thousands.
 const batchSize = 200
 
+// prepareTries bounds how often a target is looked at again that changed meanwhile.
+const prepareTries = 3
+
 // Prepare makes the database where it is absent, its tables without indexes, and sets the sequences. What an earlier
-// attempt of the run did is not done again.
+// attempt of the run did is not done again. The schema is read before anything is changed.
 func (s *Source) Prepare(ctx context.Context, target drivers.Target, parts []drivers.Part) error {
 	c, err := readContents(parts)
 	if err != nil {
 		return err
 	}
-	st, run, differs, err := s.look(ctx, target, c)
-	if err == nil {
-		err = s.verdict(target, st, run, differs)
-	}
+	sc, err := s.readSchema(ctx, target, c)
 	if err != nil {
 		return told(ctx, err)
 	}
-	replaced := false
-	switch st {
-	case stateForeign, stateOccupied:
-		if len(target.Only) > 0 {
-			break
+	var states []sequenceState
+	if c.sequences != nil {
+		if states, err = sc.sequences(ctx, target, *c.sequences); err != nil {
+			return told(ctx, err)
 		}
-		if err := s.Drop(ctx); err != nil {
-			return err
+	}
+	for try := 1; ; try++ {
+		err := s.prepare(ctx, target, c, sc, states)
+		if !errors.Is(err, errChanged) || ctx.Err() != nil || try == prepareTries {
+			return told(ctx, err)
 		}
-		st, replaced = stateAbsent, true
-		fallthrough
-	case stateAbsent:
-		if err := s.create(ctx, c.schemaRef.Database); err != nil {
-			return err
-		}
-	default:
+	}
+}
+
+func (s *Source) prepare(ctx context.Context, target drivers.Target, c *contents, sc *schema, states []sequenceState) error {
+	f, err := s.look(ctx, target, c)
+	if err != nil {
+		return err
+	}
+	if err := s.verdict(target, f); err != nil {
+		return err
+	}
+	begun, err := s.makeRoom(ctx, target, c, f)
+	if err != nil {
+		return err
 	}
 	w, err := s.begin(ctx, target, "prepare", "")
 	if err != nil {
 		return err
 	}
 	defer w.close(ctx)
-	if st != stateBegun {
-		if err := w.beginRun(ctx, st, c); err != nil {
-			return told(ctx, err)
+	if !begun {
+		if err := w.beginRun(ctx, place{selection: len(target.Only) > 0}, f.state, c); err != nil {
+			return err
 		}
 	}
-	if st == stateEqual {
+	if f.state == stateEqual {
 		return nil
 	}
-	if c.globals != nil && len(target.Only) == 0 {
-		if err := w.makeGlobals(ctx, target, *c.globals); err != nil {
-			return told(ctx, err)
-		}
+	err = w.fill(ctx, target, c, sc, states)
+	if err != nil && ctx.Err() == nil && isLasting(err) {
+		err = errors.Join(err, w.abandon(ctx))
 	}
-	if target.Create || replaced || st == stateAbsent {
-		if err := w.settle(ctx, c.schemaRef.Database); err != nil {
-			return told(ctx, err)
-		}
-	}
-	return told(ctx, w.makeSchema(ctx, target, c, st == stateOccupied))
+	return err
 }
 
+// makeRoom makes the database where there is none or another has to go. It tells whether the run has begun in it.
+func (s *Source) makeRoom(ctx context.Context, target drivers.Target, c *contents, f *found) (begun bool, err error) {
+	switch f.state {
+	case stateBegun:
+		return true, nil
+	case stateAbsent:
+		if s.isScratch() {
+			m, err := s.connectBeside(ctx, "create database")
+			if err != nil {
+				return false, err
+			}
+			defer m.close(ctx)
+			return false, s.create(ctx, m, c.schemaRef.Database)
+		}
+	case stateForeign:
+		if len(target.Only) > 0 {
+			if err := s.discard(ctx, f); err != nil {
+				return false, err
+			}
+			return false, errChanged // what is there now is to be looked at
+		}
+	case stateOccupied:
+		if len(target.Only) > 0 {
+			return false, nil
+		}
+	case stateEmpty, stateEqual:
+		return false, nil
+	}
+	return true, s.install(ctx, target, c, f)
+}
+
+// isLasting tells whether an error would come again.
+func isLasting(err error) bool {
+	for _, class := range []error{drivers.ErrFailed, drivers.ErrAccess, drivers.ErrInvalid, drivers.ErrCorrupt, drivers.ErrNotFound} {
+		if errors.Is(err, class) {
+			return true
+		}
+	}
+	return false
+}
+
+// abandon removes the restore's own tables where nothing was restored: they would keep other restores out.
+func (w *work) abandon(ctx context.Context) error {
+	w.rollback(ctx)
+	err := w.exec(ctx, `DO $$ BEGIN IF NOT (SELECT fresh FROM salvor_progress.place) AND NOT EXISTS (SELECT FROM salvor_progress.done)
+		THEN DROP SCHEMA salvor_progress CASCADE; END IF; END $$`)
+	if err != nil && !w.IsClosed() {
+		return fmt.Errorf("remove salvor_progress: %w", classify(err))
+	}
+	return nil
+}
+
+// place says what a run found its target to be.
+type place struct {
+	fresh     bool // the run made the database
+	selection bool // only some tables are restored into it
+}
+
+const placeSQL = `CREATE TABLE salvor_progress.place (fresh boolean NOT NULL, selection boolean NOT NULL);
+CREATE TABLE salvor_progress.made (oid oid PRIMARY KEY);`
+
 // beginRun makes the restore's own tables. Of a target that is equal already everything is noted as done.
-func (w *work) beginRun(ctx context.Context, st state, c *contents) error {
+func (w *work) beginRun(ctx context.Context, p place, st state, c *contents) error {
 	if err := w.exec(ctx, "BEGIN"); err != nil {
 		return fmt.Errorf("begin: %w", classify(err))
 	}
-	err := w.exec(ctx, progressSQL)
+	err := w.exec(ctx, progressSQL+placeSQL)
 	if err == nil {
 		_, err = w.rows(ctx, "INSERT INTO salvor_progress.run (id) VALUES ($1)", w.run)
+	}
+	if err == nil {
+		_, err = w.rows(ctx, "INSERT INTO salvor_progress.place VALUES ($1, $2)", fmt.Sprint(p.fresh), fmt.Sprint(p.selection))
 	}
 	note := func(list []loadPart, tbl string) {
 		for _, p := range list {
@@ -95,67 +160,46 @@ func (w *work) beginRun(ctx context.Context, st state, c *contents) error {
 		}
 		note(c.objects, "")
 	}
-	if err != nil {
-		w.rollback(ctx)
-		if isCode(err, codePrivilege) {
-			return drivers.WithHint(fmt.Errorf("begin restore: %w", classify(err)), "the role must be allowed to create schemas in the database: grant it CREATE on it")
-		}
-		return fmt.Errorf("begin restore: %w", classify(err))
+	switch {
+	case err == nil:
+		return w.commit(ctx)
+	case isCode(err, "42P06", codeDuplicateName):
+		err = errChanged // another restore began meanwhile
+	case isCode(err, codePrivilege):
+		err = drivers.WithHint(classify(err), "the role must be allowed to create schemas in the database: grant it CREATE on it")
 	}
-	return w.commit(ctx)
+	w.rollback(ctx)
+	return fmt.Errorf("begin restore: %w", classify(err))
 }
 
-// settle sets what belongs to the database itself.
-func (w *work) settle(ctx context.Context, d *database) error {
-	return w.once(ctx, "database", "", func() error {
-		for _, sql := range d.settleSQL(w.source.config.Database) {
-			if err := w.statement(ctx, &entry{kind: "DATABASE", name: w.source.config.Database, sql: sql}); err != nil {
-				return err
-			}
+// fill makes what comes before the rows, and stores what comes after them.
+func (w *work) fill(ctx context.Context, target drivers.Target, c *contents, sc *schema, states []sequenceState) error {
+	if c.globals != nil && len(target.Only) == 0 && !w.source.isScratch() {
+		if err := w.makeGlobals(ctx, target, *c.globals); err != nil {
+			return err
 		}
-		return nil
-	})
-}
-
-// makeSchema makes what comes before the rows, and stores what comes after them.
-func (w *work) makeSchema(ctx context.Context, target drivers.Target, c *contents, occupied bool) error {
-	file, err := w.source.openSchema(ctx, target, c.schema)
-	if err != nil {
-		return err
 	}
-	defer file.close()
-	before, err := file.entries(ctx, "pre-data")
-	if err != nil {
-		return err
-	}
-	after, err := file.entries(ctx, "post-data")
+	settle, err := w.settle(ctx, c.schemaRef.Database)
 	if err != nil {
 		return err
 	}
 	if len(target.Only) > 0 {
-		before, after = selectEntries(before, after, c)
-		if occupied {
-			if err := w.dropTables(ctx, c); err != nil {
-				return err
-			}
-		}
+		return w.makeSelection(ctx, target, c, sc, states, settle)
 	}
 	if err := w.makeSchemas(ctx, c.schemaRef.Schemas); err != nil {
 		return err
 	}
-	for i := 0; len(before) > 0; i++ {
+	for i, before := 0, sc.before; len(before) > 0; i++ {
 		n := min(batchSize, len(before))
-		if err := w.once(ctx, fmt.Sprintf("schema/%d", i), "", func() error { return w.makeBatch(ctx, before[:n], len(target.Only) > 0) }); err != nil {
+		if err := w.once(ctx, fmt.Sprintf("schema/%d", i), "", func() error { return w.makeBatch(ctx, before[:n]) }); err != nil {
 			return err
 		}
 		before = before[n:]
 	}
-	if c.sequences != nil {
-		if err := w.once(ctx, "sequences", "", func() error { return w.setSequences(ctx, target, *c.sequences) }); err != nil {
-			return err
-		}
+	if err := w.once(ctx, "sequences", "", func() error { return w.setSequences(ctx, states, false) }); err != nil {
+		return err
 	}
-	return w.once(ctx, "statements", "", func() error { return w.storeStatements(ctx, c, after) })
+	return w.once(ctx, "statements", "", func() error { return w.storeStatements(ctx, c, slices.Concat(sc.after, settle)) })
 }
 
 // makeSchemas makes the schemas that a dump of single tables needs and does not hold.
@@ -173,94 +217,51 @@ func (w *work) makeSchemas(ctx context.Context, schemas []string) error {
 	})
 }
 
-// makeBatch makes some objects. Of a selection, what others use too may be there already.
-func (w *work) makeBatch(ctx context.Context, list []*entry, selection bool) error {
+// settle returns the statements that set what belongs to the database itself, where this run made it. They are run at the
+// very end; that their roles are missing is told now.
+func (w *work) settle(ctx context.Context, d *database) ([]*entry, error) {
+	fresh, err := w.text(ctx, "SELECT fresh::text FROM salvor_progress.place")
+	if err != nil {
+		return nil, fmt.Errorf("settle database: %w", classify(err))
+	}
+	if fresh != "true" || w.source.isScratch() {
+		return nil, nil
+	}
+	if !w.keep {
+		roles, err := w.names(ctx, "SELECT rolname FROM pg_catalog.pg_roles")
+		if err != nil {
+			return nil, fmt.Errorf("settle database: %w", classify(err))
+		}
+		for _, r := range d.roles() {
+			if !roles[r] && !strings.HasPrefix(r, "pg_") {
+				return nil, drivers.WithHint(fmt.Errorf("settle database %s: %w: role %q does not exist", w.source.config.Database, drivers.ErrFailed, r),
+					"create the role on the target's server; a dump with globals: true holds the roles; --continue goes on without what needs it")
+			}
+		}
+	}
+	var list []*entry
+	for _, sql := range d.settleSQL(w.source.config.Database) {
+		list = append(list, &entry{kind: kindDatabase, schema: "-", name: w.source.config.Database, sql: sql})
+	}
+	return list, nil
+}
+
+// kindDatabase is an entry that sets what belongs to the database itself.
+const kindDatabase = "DATABASE"
+
+// makeBatch makes some objects.
+func (w *work) makeBatch(ctx context.Context, list []*entry) error {
 	for _, e := range list {
 		if e.kind == "SCHEMA" && e.name == "public" { // a new database has it, and a dump of chosen schemas makes it
 			made := *e
 			made.sql = strings.Replace(e.sql, "CREATE SCHEMA public;", "CREATE SCHEMA IF NOT EXISTS public;", 1)
 			e = &made
 		}
-		if !selection || e.kind == "TABLE" {
-			if err := w.statement(ctx, e); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := w.exec(ctx, "SAVEPOINT maybe"); err != nil {
-			return classify(err)
-		}
-		err := w.statement(ctx, e)
-		if err == nil {
-			if err := w.exec(ctx, "RELEASE SAVEPOINT maybe"); err != nil {
-				return classify(err)
-			}
-			continue
-		}
-		if !isCode(err, "42P06", "42710", "42P07", "42723") {
+		if err := w.statement(ctx, e); err != nil {
 			return err
-		}
-		if err := w.exec(ctx, "ROLLBACK TO SAVEPOINT maybe"); err != nil {
-			return classify(err)
 		}
 	}
 	return nil
-}
-
-// dropTables removes the selected tables, where the user allowed it. What others need is not removed with them.
-func (w *work) dropTables(ctx context.Context, c *contents) error {
-	return w.once(ctx, "drop", "", func() error {
-		var names []string
-		for _, list := range c.tables {
-			names = append(names, qualified(list[0].ref.Schema, list[0].ref.Table))
-		}
-		slices.Sort(names)
-		sql := "DROP TABLE IF EXISTS " + strings.Join(names, ", ")
-		if err := w.exec(ctx, sql); err != nil {
-			return drivers.WithHint(statementError("remove the selected tables", sql, err), "drop what depends on them first")
-		}
-		return nil
-	})
-}
-
-// setSequences runs the statements of the sequences' part. Those of sequences that were not restored are left out.
-func (w *work) setSequences(ctx context.Context, target drivers.Target, part drivers.Part) error {
-	in, err := target.Open(ctx, part)
-	if err != nil {
-		return fmt.Errorf("read sequences: %w", err)
-	}
-	defer func() { _ = in.Close() }() // read to its end, or the error is told
-	r := bufio.NewReader(in)
-	for {
-		line, err := r.ReadString('\n')
-		if line = strings.TrimSpace(line); line != "" {
-			if err := w.setSequence(ctx, line); err != nil {
-				return err
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read sequences: %w", err)
-		}
-	}
-}
-
-func (w *work) setSequence(ctx context.Context, sql string) error {
-	name, ok := strings.CutPrefix(sql, "SELECT pg_catalog.setval(")
-	end := strings.LastIndex(name, "', ")
-	if !ok || end < 0 {
-		return fmt.Errorf("read sequences: %w: a statement that sets none", drivers.ErrCorrupt)
-	}
-	there, err := w.text(ctx, "SELECT (pg_catalog.to_regclass("+name[:end+1]+") IS NOT NULL)::text")
-	if err != nil {
-		return fmt.Errorf("set sequence: %w", classify(err))
-	}
-	if there != "true" {
-		return nil
-	}
-	return w.statement(ctx, &entry{kind: "SEQUENCE", name: "state", sql: sql})
 }
 
 // storeStatements keeps what comes after the rows, for whoever loads a table's last part, and for Finish.
@@ -272,6 +273,12 @@ func (w *work) storeStatements(ctx context.Context, c *contents, after []*entry)
 	}
 	for i, e := range after {
 		phase, tbl, uses := phaseOf(e)
+		switch e.kind {
+		case kindAttach:
+			phase = phaseAttach
+		case kindDatabase:
+			phase = phaseLast
+		}
 		_, err := w.rows(ctx, "INSERT INTO salvor_progress.statement VALUES ($1, $2, $3, $4, $5, $6, $7)",
 			fmt.Sprint(i), phase, tbl, uses, e.label(), e.sets, strings.TrimSpace(e.sql+"\n\n"+e.owner))
 		if err != nil {

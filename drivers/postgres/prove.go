@@ -47,6 +47,10 @@ func (s *Source) reader(ctx context.Context, what string) (*wire, error) {
 	if err != nil {
 		return nil, s.explain(err)
 	}
+	if err := c.exec(ctx, "SET default_transaction_read_only = on"); err != nil {
+		c.close(ctx)
+		return nil, fmt.Errorf("prepare session: %w", classify(err))
+	}
 	return newWire(ctx, c)
 }
 
@@ -212,16 +216,13 @@ func (s *Source) compareSequences(ctx context.Context, target drivers.Target, c 
 	if c.sequences == nil || target.Open == nil {
 		return "", nil
 	}
-	in, err := target.Open(ctx, *c.sequences)
+	schema, err := s.readSchema(ctx, target, c)
 	if err != nil {
-		return "", fmt.Errorf("read sequences: %w", err)
+		return "", err
 	}
-	want, err := io.ReadAll(in)
-	if closeErr := in.Close(); err == nil {
-		err = closeErr
-	}
+	wanted, err := schema.sequences(ctx, target, *c.sequences)
 	if err != nil {
-		return "", fmt.Errorf("read sequences: %w", err)
+		return "", err
 	}
 	w, err := s.reader(ctx, "compare")
 	if err != nil {
@@ -232,11 +233,17 @@ func (s *Source) compareSequences(ctx context.Context, target drivers.Target, c 
 	if _, err := (&view{source: s}).dumpSequences(ctx, w, &have); err != nil {
 		return "", err
 	}
-	wanted := strings.Split(strings.TrimSpace(string(want)), "\n")
-	got := strings.Split(strings.TrimSpace(have.String()), "\n")
-	for _, line := range wanted {
-		if !slices.Contains(got, line) {
-			return "sequences: not all are as in the dump: " + line, nil
+	states, err := splitStatements(have.String(), false)
+	if err != nil {
+		return "", fmt.Errorf("read sequences: %w", err)
+	}
+	got := make(map[string]bool, len(states))
+	for _, sql := range states {
+		got[sql] = true
+	}
+	for _, st := range wanted {
+		if st.defined && !got[st.sql] {
+			return "sequences: not all are as in the dump: " + st.sql, nil
 		}
 	}
 	return "", nil

@@ -40,6 +40,9 @@ func readContents(parts []drivers.Part) (*contents, error) {
 		case kindSequences:
 			c.sequences = &p
 		case kindTable:
+			if err := checkCondition(r.Condition); err != nil {
+				return nil, fmt.Errorf("part %q: %w", p.Name, err)
+			}
 			c.tables[r.key()] = append(c.tables[r.key()], loadPart{p, r})
 		case kindObjects:
 			c.objects = append(c.objects, loadPart{p, r})
@@ -48,7 +51,31 @@ func readContents(parts []drivers.Part) (*contents, error) {
 	if c.schemaRef == nil {
 		return nil, fmt.Errorf("read dump: %w: it has no schema", drivers.ErrCorrupt)
 	}
-	return c, nil
+	if d := c.schemaRef.Database; d != nil {
+		return c, d.checkSettle()
+	}
+	return nil, fmt.Errorf("read dump: %w: it does not say how the database was made", drivers.ErrCorrupt)
+}
+
+// checkCondition refuses a condition that would end the query that it is a part of.
+func checkCondition(condition string) error {
+	l := &lexer{text: condition}
+	depth := 0
+	for {
+		t, err := l.next()
+		if err == nil && t.kind == tokenEnd && depth == 0 {
+			return nil
+		}
+		switch text := condition[t.from:t.to]; {
+		case t.kind == tokenSymbol && text == "(":
+			depth++
+		case t.kind == tokenSymbol && text == ")":
+			depth--
+		}
+		if err != nil || t.kind == tokenEnd || t.kind == tokenComment || depth < 0 || condition[t.from:t.to] == ";" {
+			return fmt.Errorf("%w: its condition is none", drivers.ErrCorrupt)
+		}
+	}
 }
 
 // state is what a target is found to be.
@@ -75,55 +102,78 @@ const emptyQuery = `SELECT
 + (SELECT count(*) FROM pg_catalog.pg_collation WHERE oid >= 16384) + (SELECT count(*) FROM pg_catalog.pg_conversion WHERE oid >= 16384)
 + (SELECT count(*) FROM pg_catalog.pg_ts_config WHERE oid >= 16384) + (SELECT count(*) FROM pg_catalog.pg_ts_dict WHERE oid >= 16384)`
 
-// look finds out what the target is. run is that of an unfinished restore, differs what tells it from the dump. It changes
-// nothing.
-func (s *Source) look(ctx context.Context, target drivers.Target, c *contents) (st state, run, differs string, err error) {
+// found is what a target was found to be.
+type found struct {
+	state     state
+	oid       string // of the database, "" where there is none
+	run       string // of an unfinished restore
+	selection bool   // which was one of some tables
+	differs   string // what tells it from the dump
+	owned     bool   // the role owns the database, by itself or as a member
+	maker     bool   // the role may create databases
+	uses      string // subscriptions, which keep the database from being dropped
+}
+
+// look finds out what the target is. It changes nothing.
+func (s *Source) look(ctx context.Context, target drivers.Target, c *contents) (*found, error) {
 	w, err := s.connect(ctx, "check target")
 	if isCode(err, codeNoDatabase) {
-		return stateAbsent, "", "", nil
+		return &found{state: stateAbsent}, nil
 	}
 	if err != nil {
-		return 0, "", "", s.explain(err)
+		return nil, s.explain(err)
 	}
 	defer w.close(ctx)
-	began, err := w.text(ctx, "SELECT (pg_catalog.to_regclass('salvor_progress.run') IS NOT NULL)::text")
-	if err != nil {
-		return 0, "", "", fmt.Errorf("look at target: %w", classify(err))
+	// What an archive says is compared with the target; nothing of it can write.
+	if err := w.exec(ctx, "SET default_transaction_read_only = on"); err != nil {
+		return nil, fmt.Errorf("look at target: %w", classify(err))
 	}
-	if began == "true" {
-		run, err := w.text(ctx, "SELECT id FROM salvor_progress.run")
-		if err != nil && !errors.Is(err, errNoRow) {
-			return 0, "", "", fmt.Errorf("look at target: %w", classify(err))
-		}
-		if run == target.Run {
-			return stateBegun, run, "", nil
-		}
-		return stateForeign, run, "", nil
+	rows, err := w.rows(ctx, `SELECT d.oid, pg_catalog.pg_has_role(d.datdba, 'USAGE')::text,
+		(SELECT rolsuper OR rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER)::text,
+		COALESCE((SELECT pg_catalog.string_agg(pg_catalog.quote_ident(subname), ', ' ORDER BY subname) FROM pg_catalog.pg_subscription WHERE subdbid = d.oid), '')
+		FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()`)
+	if err != nil || len(rows) == 0 {
+		return nil, fmt.Errorf("look at target: %w", classify(errors.Join(err, ctx.Err())))
+	}
+	f := &found{oid: rows[0][0], owned: rows[0][1] == "true", maker: rows[0][2] == "true", uses: rows[0][3]}
+	if f.run, f.selection, err = w.begun(ctx); err != nil {
+		return nil, err
+	}
+	switch f.run {
+	case "":
+	case target.Run:
+		f.state = stateBegun
+		return f, nil
+	default:
+		f.state = stateForeign
+		return f, nil
 	}
 	if len(target.Only) > 0 {
-		return s.lookOnly(ctx, w, c)
+		return f, s.lookOnly(ctx, w, c, f)
 	}
 	n, err := w.number(ctx, emptyQuery)
 	if err != nil {
-		return 0, "", "", fmt.Errorf("look at target: %w", classify(err))
+		return nil, fmt.Errorf("look at target: %w", classify(err))
 	}
 	if n == 0 {
-		return stateEmpty, "", "", nil
+		f.state = stateEmpty
+		return f, nil
 	}
-	if differs, err = s.differs(ctx, w, target, c); err != nil {
-		return 0, "", "", err
+	if f.differs, err = s.differs(ctx, w, target, c); err != nil {
+		return nil, err
 	}
-	if differs == "" {
-		return stateEqual, "", "", nil
+	f.state = stateOccupied
+	if f.differs == "" {
+		f.state = stateEqual
 	}
-	return stateOccupied, "", differs, nil
+	return f, nil
 }
 
 // lookOnly tells whether the selected tables are in the target already. Other things may be.
-func (s *Source) lookOnly(ctx context.Context, w *conn, c *contents) (st state, run, differs string, err error) {
+func (s *Source) lookOnly(ctx context.Context, w *conn, c *contents, f *found) error {
 	tables, err := s.targetTables(ctx, w)
 	if err != nil {
-		return 0, "", "", err
+		return err
 	}
 	var there []string
 	for key := range c.tables {
@@ -132,50 +182,81 @@ func (s *Source) lookOnly(ctx context.Context, w *conn, c *contents) (st state, 
 		}
 	}
 	if len(there) == 0 {
-		return stateEmpty, "", "", nil
+		f.state = stateEmpty
+		return nil
 	}
 	slices.Sort(there)
-	equal := true
+	f.state = stateEqual
 	for key, parts := range c.tables {
 		text, err := s.compareTable(ctx, tables[key], parts)
 		if err != nil {
-			return 0, "", "", err
+			return err
 		}
-		equal = equal && text == ""
+		if text != "" {
+			f.state, f.differs = stateOccupied, "it has "+strings.Join(there, ", ")
+			return nil
+		}
 	}
-	if equal {
-		return stateEqual, "", "", nil
-	}
-	return stateOccupied, "", "it has " + strings.Join(there, ", "), nil
+	return nil
 }
 
 // verdict turns what a target is into what is to be done: nil for going on.
-func (s *Source) verdict(target drivers.Target, st state, run, differs string) error {
-	clean := target.Clean || target.Replace()
-	switch st {
+func (s *Source) verdict(target drivers.Target, f *found) error {
+	only := len(target.Only) > 0
+	switch f.state {
 	case stateEmpty, stateEqual, stateBegun:
 		return nil
 	case stateAbsent:
-		if target.Create || target.Replace() {
+		if target.Create || target.Clean {
 			return nil
 		}
 		return drivers.WithHint(fmt.Errorf("database %s: %w", s.name(), drivers.ErrNotFound), "--create makes it, as the one that was dumped was made")
 	case stateForeign:
-		if clean && len(target.Only) == 0 {
-			return nil
+		switch {
+		case target.Clean && only && f.selection:
+			return nil // what that one left of its tables is removed
+		case target.Clean && !only:
+			return s.droppable(f)
 		}
-		return drivers.WithHint(fmt.Errorf("database %s: %w: the restore %s began there and did not end", s.name(), drivers.ErrNotEmpty, run),
-			"salvor resume "+run+" goes on with it; --clean removes what it left, and everything else in the database")
+		hint := "salvor resume " + f.run + " goes on with it"
+		switch {
+		case only && f.selection:
+			hint += "; --clean removes the tables that it made, and those that are restored"
+		case !only && !f.selection:
+			hint += "; --clean drops the database with all that is in it"
+		}
+		return drivers.WithHint(fmt.Errorf("database %s: %w: the restore %s began there and did not end", s.name(), drivers.ErrNotEmpty, f.run), hint)
 	default:
-		if clean {
+		err := fmt.Errorf("database %s: %w: %s", s.name(), drivers.ErrNotEmpty, f.differs)
+		switch {
+		case only && target.Clean:
 			return nil
+		case only:
+			return drivers.WithHint(err, "restore into another database, or allow to drop these tables (--clean)")
+		case target.Clean:
+			return s.droppable(f)
 		}
-		return drivers.WithHint(fmt.Errorf("database %s: %w: %s", s.name(), drivers.ErrNotEmpty, differs),
-			"restore into a new database (--create), or allow to remove what is there (--clean)")
+		return drivers.WithHint(err, "restore into a new database (--create), or allow to drop this one with all that is in it (--clean)")
 	}
 }
 
-// CheckTarget tells whether the database is absent (and may be created), empty, equal, or may be removed.
+// droppable tells whether the database can be dropped and another be made in its place. What cannot is left as it is.
+func (s *Source) droppable(f *found) error {
+	what := "replace database " + s.name()
+	switch {
+	case s.config.Database == "postgres" || strings.HasPrefix(s.config.Database, "template"):
+		return fmt.Errorf("%s: %w: it is the server's own", what, drivers.ErrInvalid)
+	case f.uses != "":
+		return drivers.WithHint(fmt.Errorf("%s: %w: it has subscriptions: %s", what, drivers.ErrFailed, f.uses), subscriptionHint)
+	case !f.owned || !f.maker:
+		return drivers.WithHint(fmt.Errorf("%s: %w: it takes a role that owns it and has CREATEDB", what, drivers.ErrAccess),
+			"restore as such a role; or empty the database and restore into it without --clean")
+	}
+	return nil
+}
+
+// CheckTarget tells whether the database is absent (and may be created), empty, equal, or may be removed, and whether the
+// schema can be read here.
 func (s *Source) CheckTarget(ctx context.Context, target drivers.Target, parts []drivers.Part) error {
 	c, err := readContents(parts)
 	if err != nil {
@@ -184,11 +265,16 @@ func (s *Source) CheckTarget(ctx context.Context, target drivers.Target, parts [
 	if _, err := findProgram(ctx, "pg_restore", 0); err != nil {
 		return err
 	}
-	st, run, differs, err := s.look(ctx, target, c)
+	if target.Open != nil {
+		if _, err := s.readSchema(ctx, target, c); err != nil {
+			return told(ctx, err)
+		}
+	}
+	f, err := s.look(ctx, target, c)
 	if err != nil {
 		return told(ctx, err)
 	}
-	return s.verdict(target, st, run, differs)
+	return s.verdict(target, f)
 }
 
 // targetTables lists the target's tables by key.
