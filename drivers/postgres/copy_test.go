@@ -137,15 +137,20 @@ func (d *stash) rules() drivers.Target {
 	}
 }
 
+// selected are the parts that the rules take.
+func (d *stash) selected(rules drivers.Target) []drivers.Part {
+	if len(rules.Only) == 0 {
+		return d.parts
+	}
+	return slices.DeleteFunc(slices.Clone(d.parts), func(p drivers.Part) bool {
+		name, _, _ := strings.Cut(p.Name, "/")
+		return !p.Base && !slices.Contains(rules.Only, name)
+	})
+}
+
 // restore restores a dump by several loaders.
 func (d *stash) restore(ctx context.Context, s *Source, rules drivers.Target) error {
-	parts := d.parts
-	if len(rules.Only) > 0 {
-		parts = slices.DeleteFunc(slices.Clone(parts), func(p drivers.Part) bool {
-			name, _, _ := strings.Cut(p.Name, "/")
-			return !p.Base && !slices.Contains(rules.Only, name)
-		})
-	}
+	parts := d.selected(rules)
 	if err := s.CheckTarget(ctx, rules, parts); err != nil {
 		return fmt.Errorf("check: %w", err)
 	}

@@ -176,6 +176,9 @@ func (d *database) roles() []string {
 		list = append(list, s.Role)
 	}
 	for _, g := range d.Grants {
+		if !d.GrantsOnly {
+			break
+		}
 		w, err := words(g)
 		if i := slices.Index(w, "TO"); err == nil && i >= 0 && i+1 < len(w) && w[i+1] != "PUBLIC" {
 			list = append(list, unquote(w[i+1]))

@@ -10,26 +10,31 @@ import (
 	"salvor/drivers"
 )
 
-// makeGlobals makes the roles and tablespaces of the dump that the server lacks. What is there already stays as it is, its
-// password and rights included: they belong to all databases of the server. What was there is noted first, for an attempt
-// that goes on with what another has begun; tablespaces cannot be made within a transaction.
-func (w *work) makeGlobals(ctx context.Context, target drivers.Target, part drivers.Part) error {
+// readGlobals reads what a dump holds of its server.
+func readGlobals(ctx context.Context, target drivers.Target, part drivers.Part) ([]*global, error) {
 	in, err := target.Open(ctx, part)
 	if err != nil {
-		return fmt.Errorf("read globals: %w", err)
+		return nil, fmt.Errorf("read globals: %w", err)
 	}
 	data, err := io.ReadAll(in)
 	if closeErr := in.Close(); err == nil {
 		err = closeErr
 	}
 	if err != nil {
-		return fmt.Errorf("read globals: %w", err)
+		return nil, fmt.Errorf("read globals: %w", err)
 	}
 	list, err := splitGlobals(string(data))
 	if err != nil {
-		return fmt.Errorf("read globals: %w", err)
+		return nil, fmt.Errorf("read globals: %w", err)
 	}
-	err = w.once(ctx, "globals", "", func() error {
+	return list, nil
+}
+
+// makeGlobals makes the roles and tablespaces of the dump that the server lacks. What is there already stays as it is, its
+// password and rights included: they belong to all databases of the server. What was there is noted first, for an attempt
+// that goes on with what another has begun; tablespaces cannot be made within a transaction.
+func (w *work) makeGlobals(ctx context.Context, list []*global) error {
+	err := w.once(ctx, "globals", "", func() error {
 		err := w.exec(ctx, `CREATE TABLE salvor_progress.global AS SELECT 'role ' || rolname AS name FROM pg_catalog.pg_roles
 			UNION ALL SELECT 'tablespace ' || spcname FROM pg_catalog.pg_tablespace`)
 		if err != nil {
@@ -44,7 +49,7 @@ func (w *work) makeGlobals(ctx context.Context, target drivers.Target, part driv
 	if err != nil {
 		return fmt.Errorf("list roles: %w", classify(err))
 	}
-	list = slices.DeleteFunc(list, func(g *global) bool { return old[g.name] })
+	list = slices.DeleteFunc(slices.Clone(list), func(g *global) bool { return old[g.name] })
 	if err := w.makeGlobal(ctx, "globals/roles", list, func(g *global) bool { return !g.space }); err != nil {
 		return err
 	}
@@ -53,9 +58,14 @@ func (w *work) makeGlobals(ctx context.Context, target drivers.Target, part driv
 			if err := w.makeTablespace(ctx, g); err != nil {
 				return err
 			}
+			// Its rights come at once: an attempt after a failed one takes it for one that was there before.
+			err := w.makeGlobal(ctx, "globals/rights of "+g.name, list, func(o *global) bool { return o.name == g.name && !o.makesSpace })
+			if err != nil {
+				return err
+			}
 		}
 	}
-	return w.makeGlobal(ctx, "globals/tablespaces", list, func(g *global) bool { return g.space && !g.makesSpace })
+	return nil
 }
 
 func (w *work) makeGlobal(ctx context.Context, item string, list []*global, take func(*global) bool) error {

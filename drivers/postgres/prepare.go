@@ -17,92 +17,97 @@ const batchSize = 200
 // prepareTries bounds how often a target is looked at again that changed meanwhile.
 const prepareTries = 3
 
-// Prepare makes the database where it is absent, its tables without indexes, and sets the sequences. What an earlier
-// attempt of the run did is not done again. The schema is read before anything is changed.
-func (s *Source) Prepare(ctx context.Context, target drivers.Target, parts []drivers.Part) error {
+// recipe is all that a restore is made from but the rows, read before anything is changed.
+type recipe struct {
+	target  drivers.Target
+	c       *contents
+	schema  *schema
+	states  []sequenceState
+	globals []*global
+}
+
+func (s *Source) readRecipe(ctx context.Context, target drivers.Target, parts []drivers.Part) (*recipe, error) {
 	c, err := readContents(parts)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	sc, err := s.readSchema(ctx, target, c)
+	r := &recipe{target: target, c: c}
+	if r.schema, err = s.readSchema(ctx, target, c); err != nil {
+		return nil, err
+	}
+	if c.sequences != nil {
+		if r.states, err = r.schema.sequences(ctx, target, *c.sequences); err != nil {
+			return nil, err
+		}
+	}
+	if c.globals != nil && len(target.Only) == 0 && !s.isScratch() {
+		if r.globals, err = readGlobals(ctx, target, *c.globals); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// Prepare makes the database where it is absent, its tables without indexes, and sets the sequences. What an earlier
+// attempt of the run did is not done again.
+func (s *Source) Prepare(ctx context.Context, target drivers.Target, parts []drivers.Part) error {
+	r, err := s.readRecipe(ctx, target, parts)
 	if err != nil {
 		return told(ctx, err)
 	}
-	var states []sequenceState
-	if c.sequences != nil {
-		if states, err = sc.sequences(ctx, target, *c.sequences); err != nil {
-			return told(ctx, err)
-		}
-	}
 	for try := 1; ; try++ {
-		err := s.prepare(ctx, target, c, sc, states)
+		err := s.prepare(ctx, r)
 		if !errors.Is(err, errChanged) || ctx.Err() != nil || try == prepareTries {
 			return told(ctx, err)
 		}
 	}
 }
 
-func (s *Source) prepare(ctx context.Context, target drivers.Target, c *contents, sc *schema, states []sequenceState) error {
-	f, err := s.look(ctx, target, c)
+func (s *Source) prepare(ctx context.Context, r *recipe) error {
+	f, err := s.look(ctx, r.target, r.c)
 	if err != nil {
 		return err
 	}
-	if err := s.verdict(target, f); err != nil {
+	if err := s.verdict(r.target, f); err != nil {
 		return err
 	}
-	begun, err := s.makeRoom(ctx, target, c, f)
-	if err != nil {
-		return err
+	only := len(r.target.Only) > 0
+	switch {
+	case f.state == stateAbsent && s.isScratch():
+		m, err := s.connectBeside(ctx, "create database")
+		if err != nil {
+			return err
+		}
+		defer m.close(ctx)
+		if err := s.create(ctx, m, r.c.schemaRef.Database); err != nil {
+			return err
+		}
+	case f.state == stateForeign && only:
+		if err := s.discard(ctx, f); err != nil {
+			return err
+		}
+		return errChanged // what is there now is to be looked at
+	case f.state == stateAbsent, f.state == stateForeign, f.state == stateOccupied && !only:
+		return s.install(ctx, r, f)
 	}
-	w, err := s.begin(ctx, target, "prepare", "")
+	w, err := s.begin(ctx, r.target, "prepare", "")
 	if err != nil {
 		return err
 	}
 	defer w.close(ctx)
-	if !begun {
-		if err := w.beginRun(ctx, place{selection: len(target.Only) > 0}, f.state, c); err != nil {
+	if f.state != stateBegun {
+		if err := w.beginRun(ctx, place{selection: only}, f.state, r.c); err != nil {
 			return err
 		}
 	}
 	if f.state == stateEqual {
 		return nil
 	}
-	err = w.fill(ctx, target, c, sc, states)
+	err = w.fill(ctx, r, s.config.Database)
 	if err != nil && ctx.Err() == nil && isLasting(err) {
 		err = errors.Join(err, w.abandon(ctx))
 	}
 	return err
-}
-
-// makeRoom makes the database where there is none or another has to go. It tells whether the run has begun in it.
-func (s *Source) makeRoom(ctx context.Context, target drivers.Target, c *contents, f *found) (begun bool, err error) {
-	switch f.state {
-	case stateBegun:
-		return true, nil
-	case stateAbsent:
-		if s.isScratch() {
-			m, err := s.connectBeside(ctx, "create database")
-			if err != nil {
-				return false, err
-			}
-			defer m.close(ctx)
-			return false, s.create(ctx, m, c.schemaRef.Database)
-		}
-	case stateForeign:
-		if len(target.Only) > 0 {
-			if err := s.discard(ctx, f); err != nil {
-				return false, err
-			}
-			return false, errChanged // what is there now is to be looked at
-		}
-	case stateOccupied:
-		if len(target.Only) > 0 {
-			return false, nil
-		}
-	case stateEmpty, stateEqual:
-		return false, nil
-	}
-	return true, s.install(ctx, target, c, f)
 }
 
 // isLasting tells whether an error would come again.
@@ -172,54 +177,51 @@ func (w *work) beginRun(ctx context.Context, p place, st state, c *contents) err
 	return fmt.Errorf("begin restore: %w", classify(err))
 }
 
-// fill makes what comes before the rows, and stores what comes after them.
-func (w *work) fill(ctx context.Context, target drivers.Target, c *contents, sc *schema, states []sequenceState) error {
-	if c.globals != nil && len(target.Only) == 0 && !w.source.isScratch() {
-		if err := w.makeGlobals(ctx, target, *c.globals); err != nil {
+// fill makes what comes before the rows, and stores what comes after them. name is the one that the database will have.
+func (w *work) fill(ctx context.Context, r *recipe, name string) error {
+	if len(r.globals) > 0 {
+		if err := w.makeGlobals(ctx, r.globals); err != nil {
 			return err
 		}
 	}
-	settle, err := w.settle(ctx, c.schemaRef.Database)
+	settle, err := w.settle(ctx, r.c.schemaRef.Database, name)
 	if err != nil {
 		return err
 	}
-	if len(target.Only) > 0 {
-		return w.makeSelection(ctx, target, c, sc, states, settle)
+	if len(r.target.Only) > 0 {
+		return w.makeSelection(ctx, r, settle)
 	}
-	if err := w.makeSchemas(ctx, c.schemaRef.Schemas); err != nil {
-		return err
+	if schemas := r.c.schemaRef.Schemas; len(schemas) > 0 {
+		if err := w.once(ctx, "schemas", "", func() error { return w.makeSchemas(ctx, schemas) }); err != nil {
+			return err
+		}
 	}
-	for i, before := 0, sc.before; len(before) > 0; i++ {
+	for i, before := 0, r.schema.before; len(before) > 0; i++ {
 		n := min(batchSize, len(before))
 		if err := w.once(ctx, fmt.Sprintf("schema/%d", i), "", func() error { return w.makeBatch(ctx, before[:n]) }); err != nil {
 			return err
 		}
 		before = before[n:]
 	}
-	if err := w.once(ctx, "sequences", "", func() error { return w.setSequences(ctx, states, false) }); err != nil {
+	if err := w.once(ctx, "sequences", "", func() error { return w.setSequences(ctx, r.states, false) }); err != nil {
 		return err
 	}
-	return w.once(ctx, "statements", "", func() error { return w.storeStatements(ctx, c, slices.Concat(sc.after, settle)) })
+	return w.once(ctx, "statements", "", func() error { return w.storeStatements(ctx, r.c, slices.Concat(r.schema.after, settle)) })
 }
 
 // makeSchemas makes the schemas that a dump of single tables needs and does not hold.
 func (w *work) makeSchemas(ctx context.Context, schemas []string) error {
-	if len(schemas) == 0 {
-		return nil
-	}
-	return w.once(ctx, "schemas", "", func() error {
-		for _, name := range schemas {
-			if err := w.statement(ctx, &entry{kind: "SCHEMA", name: name, sql: "CREATE SCHEMA IF NOT EXISTS " + ident(name)}); err != nil {
-				return err
-			}
+	for _, name := range schemas {
+		if err := w.statement(ctx, &entry{kind: "SCHEMA", name: name, sql: "CREATE SCHEMA IF NOT EXISTS " + ident(name)}); err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // settle returns the statements that set what belongs to the database itself, where this run made it. They are run at the
 // very end; that their roles are missing is told now.
-func (w *work) settle(ctx context.Context, d *database) ([]*entry, error) {
+func (w *work) settle(ctx context.Context, d *database, name string) ([]*entry, error) {
 	fresh, err := w.text(ctx, "SELECT fresh::text FROM salvor_progress.place")
 	if err != nil {
 		return nil, fmt.Errorf("settle database: %w", classify(err))
@@ -233,15 +235,15 @@ func (w *work) settle(ctx context.Context, d *database) ([]*entry, error) {
 			return nil, fmt.Errorf("settle database: %w", classify(err))
 		}
 		for _, r := range d.roles() {
-			if !roles[r] && !strings.HasPrefix(r, "pg_") {
-				return nil, drivers.WithHint(fmt.Errorf("settle database %s: %w: role %q does not exist", w.source.config.Database, drivers.ErrFailed, r),
+			if !roles[r] {
+				return nil, drivers.WithHint(fmt.Errorf("settle database %s: %w: role %q does not exist", name, drivers.ErrFailed, r),
 					"create the role on the target's server; a dump with globals: true holds the roles; --continue goes on without what needs it")
 			}
 		}
 	}
 	var list []*entry
-	for _, sql := range d.settleSQL(w.source.config.Database) {
-		list = append(list, &entry{kind: kindDatabase, schema: "-", name: w.source.config.Database, sql: sql})
+	for _, sql := range d.settleSQL(name) {
+		list = append(list, &entry{kind: kindDatabase, schema: "-", name: name, sql: sql})
 	}
 	return list, nil
 }

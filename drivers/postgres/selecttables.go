@@ -63,19 +63,26 @@ func withoutRoles(list []*entry) []*entry {
 
 // makeSelection removes the selected tables where the user allowed it, makes them, and stores what comes after their rows,
 // all in one transaction: where something fails, the database is as it was.
-func (w *work) makeSelection(ctx context.Context, target drivers.Target, c *contents, sc *schema, states []sequenceState, settle []*entry) error {
+func (w *work) makeSelection(ctx context.Context, r *recipe, settle []*entry) error {
 	return w.once(ctx, "schema", "", func() error {
-		if target.Clean {
-			if err := w.dropTables(ctx, c); err != nil {
+		if r.target.Clean {
+			if err := w.dropTables(ctx, r.c); err != nil {
 				return err
 			}
 		}
 		if err := w.exec(ctx, "CREATE TABLE salvor_progress.before AS SELECT oid FROM pg_catalog.pg_class"); err != nil {
 			return fmt.Errorf("list relations: %w", classify(err))
 		}
+		needed := make(map[string]bool)
+		for _, list := range r.c.tables {
+			needed[list[0].ref.Schema] = true
+		}
+		if err := w.makeSchemas(ctx, slices.DeleteFunc(slices.Clone(r.c.schemaRef.Schemas), func(name string) bool { return !needed[name] })); err != nil {
+			return err
+		}
 		there := &presence{gone: make(map[int]bool), tables: make(map[string]bool)}
-		for _, e := range sc.before {
-			if err := w.makeSelected(ctx, c, e, there); err != nil {
+		for _, e := range r.schema.before {
+			if err := w.makeSelected(ctx, r.c, e, there); err != nil {
 				return err
 			}
 		}
@@ -86,10 +93,10 @@ func (w *work) makeSelection(ctx context.Context, target drivers.Target, c *cont
 		if err != nil {
 			return fmt.Errorf("list relations: %w", classify(err))
 		}
-		if err := w.setSequences(ctx, states, true); err != nil {
+		if err := w.setSequences(ctx, r.states, true); err != nil {
 			return err
 		}
-		return w.storeStatements(ctx, c, slices.Concat(slices.DeleteFunc(slices.Clone(sc.after), there.has), settle))
+		return w.storeStatements(ctx, r.c, slices.Concat(slices.DeleteFunc(slices.Clone(r.schema.after), there.has), settle))
 	})
 }
 

@@ -55,10 +55,11 @@ func (s *Source) connectBeside(ctx context.Context, what string) (*conn, error) 
 	return nil, s.explain(first)
 }
 
-// install makes a database like the dumped one, begins the run in it, and puts it in the target's place: what was there is
-// dropped once all that can fail before has not. An attempt that was stopped at any moment does no harm when it goes on: the
-// session that drops holds a lock on the name, and what it drops is the very database that was found.
-func (s *Source) install(ctx context.Context, target drivers.Target, c *contents, f *found) (err error) {
+// install makes a database like the dumped one, with all that comes before the rows, and puts it in the target's place: what
+// was there is dropped once all that can fail before has not. An attempt that was stopped at any moment does no harm when it
+// goes on: the session that drops holds a lock on the name, and what it drops is the very database that was found.
+func (s *Source) install(ctx context.Context, r *recipe, f *found) (err error) {
+	target := r.target
 	m, err := s.connectBeside(ctx, sessionName(target.Run, "install"))
 	if err != nil {
 		return err
@@ -73,15 +74,15 @@ func (s *Source) install(ctx context.Context, target drivers.Target, c *contents
 	fresh := s.at(newName(target.Run, s.config.Database))
 	dropped := false
 	defer func() {
-		if err != nil && !dropped {
-			// The name is this run's own, and holds no rows yet.
+		if err != nil && !dropped && !m.IsClosed() {
+			// The name is this run's own, and holds no rows yet. A session that broke leaves it to the next attempt.
 			err = errors.Join(err, m.dropDatabase(context.WithoutCancel(ctx), fresh.config.Database))
 		}
 	}()
-	if err := fresh.create(ctx, m, c.schemaRef.Database); err != nil {
+	if err := fresh.create(ctx, m, r.c.schemaRef.Database); err != nil {
 		return err
 	}
-	if err := fresh.beginFresh(ctx, target, c); err != nil {
+	if err := fresh.fillFresh(ctx, r, s.config.Database); err != nil {
 		return err
 	}
 	if f.oid != "" {
@@ -192,18 +193,24 @@ func (s *Source) create(ctx context.Context, m *conn, d *database) error {
 	return nil
 }
 
-// beginFresh begins the run in a database that it has made, unless an earlier attempt did.
-func (s *Source) beginFresh(ctx context.Context, target drivers.Target, c *contents) error {
-	w, err := s.begin(ctx, target, "prepare", "")
+// fillFresh begins the run in a database that it has made, unless an earlier attempt did, and makes what comes before the
+// rows. name is the one that the database will have.
+func (s *Source) fillFresh(ctx context.Context, r *recipe, name string) error {
+	w, err := s.begin(ctx, r.target, "prepare", "")
 	if err != nil {
 		return err
 	}
 	defer w.close(ctx)
 	run, _, err := w.begun(ctx)
-	if err != nil || run == target.Run {
+	if err != nil {
 		return err
 	}
-	return told(ctx, w.beginRun(ctx, place{fresh: true, selection: len(target.Only) > 0}, stateAbsent, c))
+	if run != r.target.Run {
+		if err := w.beginRun(ctx, place{fresh: true, selection: len(r.target.Only) > 0}, stateAbsent, r.c); err != nil {
+			return err
+		}
+	}
+	return w.fill(ctx, r, name)
 }
 
 // dropDatabase removes a database and ends the sessions that are on it. An absent one is no error.
