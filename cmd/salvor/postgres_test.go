@@ -72,7 +72,7 @@ func TestPostgres(t *testing.T) {
 	mustCall(t, "restore", "-c", config, "-q", "--only", "app", "--into", into("new"))
 	s.Exec("new", "DELETE FROM u WHERE i > 990")
 	expect(t, exitUsage, "salvor: error: check target of node site/server/app: database new on $SERVER: target is not empty: public.u: 990 rows, the dump has 1000\n"+
-		"salvor: hint: restore into a new database (--create), or allow to remove what is there (--clean)\n"+
+		"salvor: hint: restore into a new database (--create), or allow to drop this one with all that is in it (--clean)\n"+
 		"salvor: error: restore failed, run $RUN\n", replace, "restore", "-c", config, "-q", "--only", "app", "--into", into("new"))
 	mustCall(t, "restore", "-c", config, "-q", "--only", "app:public.u", "--into", into("new"), "--clean", "--prove")
 	if got := s.Query("new", "SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM u)"); got != "1000|1000" {
@@ -89,13 +89,27 @@ func TestPostgres(t *testing.T) {
 		"salvor: error: restore failed, run $RUN\n", strings.NewReplacer("error: restore node site", "error: check target of node site/server/app: restore node site"),
 		"restore", "-c", config, "-q", "--only", "app", "--into", into("app"), "--clean")
 
-	mustCall(t, "drill", "-c", config, "--on", strings.Replace(into("postgres"), "app=", "app=", 1))
+	// Only --clean drops, and the plan says so.
+	s.Exec("new", "CREATE TABLE x ()")
+	_, stderr, code := call(t, "restore", "-c", config, "-q", "--only", "app", "--into", into("new"), "--overwrite")
+	if code != exitUsage || !strings.Contains(stderr, "target is not empty: it has public.x, which the dump lacks") {
+		t.Errorf("overwrite: exit code %d: %s", code, stderr)
+	}
+	plan := mustCall(t, "restore", "-c", config, "-q", "--only", "app", "--into", into("new"), "--clean", "--plan")
+	if !strings.Contains(plan, "site/server/app: the database is DROPPED with all that it holds") {
+		t.Errorf("plan:\n%s", plan)
+	}
+
+	mustCall(t, "drill", "-c", config, "--continue", "--on", into("postgres")+"&database=new")
+	if left := s.Query("new", "SELECT to_regclass('x') IS NOT NULL"); left != "t" {
+		t.Error("the drill dropped the database that the URL names")
+	}
 	if left := s.Query("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'salvor%'"); left != "0" {
 		t.Errorf("%s scratch databases are left", left)
 	}
 
 	// Errors of the source.
-	_, stderr, code := call(t, "dump", "--archive", filepath.Join(dir, "a"), "-q", strings.Replace("db="+s.URL("app"), "secret", "wrong", 1))
+	_, stderr, code = call(t, "dump", "--archive", filepath.Join(dir, "a"), "-q", strings.Replace("db="+s.URL("app"), "secret", "wrong", 1))
 	if code != exitAccess || !strings.Contains(stderr, "password authentication failed") || strings.Contains(stderr, "wrong@") {
 		t.Errorf("wrong password: exit code %d: %s", code, stderr)
 	}

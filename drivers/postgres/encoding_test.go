@@ -101,7 +101,7 @@ func TestTLS(t *testing.T) {
 }
 
 // TestGlobals: passwords come where the role may read them; where not, the roles come once, without.
-func TestGlobals(t *testing.T) {
+func TestGlobalsOfPlainRole(t *testing.T) {
 	t.Parallel()
 	s := server(t)
 	db := s.NewDatabase()

@@ -28,8 +28,9 @@ func selectTables(before, after []*entry, c *contents) (pre, post []*entry) {
 			attach, more = append(attach, e), true
 			for _, d := range e.deps {
 				if p := byID[d]; p != nil && p.kind == "TABLE" {
-					key := keyOf(p.schema, p.name)
-					with.tables[key] = with.tables[key] // a parent may be selected itself
+					if key := keyOf(p.schema, p.name); with.tables[key] == nil {
+						with.tables[key] = nil // known, and without rows to restore
+					}
 				}
 			}
 		}

@@ -167,7 +167,7 @@ func TestCleanGoesOn(t *testing.T) {
 	rules.Create, rules.Clean = false, true
 	r := mustRead(t, openSource(t, s.URL("x"), ""), rules, d.parts)
 	c := r.c
-	for what, break_ := range map[string]func(target *Source, name string){
+	for what, stop := range map[string]func(target *Source, name string){
 		"after create": func(target *Source, _ string) {
 			m, err := target.connectBeside(t.Context(), "test")
 			requireNoError(t, "connect", err)
@@ -191,7 +191,7 @@ func TestCleanGoesOn(t *testing.T) {
 		s.Exec("postgres", "ALTER DATABASE "+name+" IS_TEMPLATE true")
 		target := openSource(t, s.URL(name), "")
 		stopped := mustLook(t, target, rules, d)
-		break_(target, name)
+		stop(target, name)
 		requireNoError(t, what+": restore", d.restore(t.Context(), openSource(t, s.URL(name), ""), rules))
 		if diff := cmp.Diff(want, s.Query(name, about)); diff != "" {
 			t.Errorf("%s: the database (-source +restored):\n%s", what, diff)

@@ -337,7 +337,8 @@ func cutSettings(text string, escapes bool) (rest string, settings []string, err
 	for len(list) > 0 {
 		last := list[len(list)-1]
 		rest, ok := strings.CutSuffix(text, last)
-		if !ok || !(strings.HasPrefix(last, "SET default_tablespace = ") || strings.HasPrefix(last, "SET default_table_access_method = ")) {
+		lasts := strings.HasPrefix(last, "SET default_tablespace = ") || strings.HasPrefix(last, "SET default_table_access_method = ")
+		if !ok || !lasts {
 			break
 		}
 		settings = append([]string{last}, settings...)
