@@ -100,7 +100,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestGlobals: passwords come where the role may read them; where not, the roles come once, without.
+// TestGlobalsOfPlainRole: passwords come where the role may read them; where not, the roles come once, without.
 func TestGlobalsOfPlainRole(t *testing.T) {
 	t.Parallel()
 	s := server(t)
