@@ -53,8 +53,8 @@ type Shared interface {
 type Splitter interface {
 	io.Writer
 
-	// Split ends an object, which holds what was written since the last call, and counts as a part of its own: Load gets
-	// it by itself, with the part's Ref. What is written next begins another. The driver calls it between two rows, with
+	// Split ends an object, which holds what was written since the last call, and counts as a part of its own, whose name
+	// is the part's with a slash and a number: Load gets it by itself, with the part's Ref. What is written next begins another. The driver calls it between two rows, with
 	// the counts of what the object holds, at the same places at every call of Dump; the counts that Dump returns are
 	// those of the last object.
 	Split(counts Counts) error
@@ -113,7 +113,8 @@ type View interface {
 
 // Part is one stream of a dump. Drivers make it and get it back, in another process or years later.
 type Part struct {
-	// Name is unique in its node: "database", "public.orders/3". Any text without NUL; at most 512 bytes.
+	// Name is unique in its node: "database", "public.orders/3". Any text without NUL; at most 512 bytes. A selection that
+	// names it takes what is below it too, up to a slash; no part's name is another's followed by a slash and a number.
 	Name string `json:"name"`
 	// Ext is what a person needs to read the stored part without Salvor, as a file's ending: "sqlite", "copy", "sql".
 	Ext string `json:"ext"`

@@ -67,7 +67,8 @@ var _ drivers.Splitter = (*partWriter)(nil)
 func (w *partWriter) next() error {
 	name, size := w.part.Name, w.part.Size
 	if n := len(w.stored); n > 0 {
-		name, size = fmt.Sprintf("%s.%d", w.part.Name, n), 0
+		// Below the part's own name: no other part can have that name, and whoever selects the part selects all of it.
+		name, size = fmt.Sprintf("%s/%d", w.part.Name, n), 0
 	}
 	var err error
 	w.out, err = w.a.run.archive.CreatePart(w.ctx, w.a.run.ref, archive.PartName{

@@ -122,3 +122,35 @@ func TestPostgres(t *testing.T) {
 		t.Errorf("no host: %s", stderr)
 	}
 }
+
+// TestPostgresSplit restores one table that is stored as several objects, beside one whose name begins like it.
+func TestPostgresSplit(t *testing.T) {
+	t.Parallel()
+	s := testenv.Postgres(t, testenv.PostgresOptions{})
+	dir := t.TempDir()
+	db := s.NewDatabase()
+	// One page that unpacks to much more: no range of pages can cut it, so it is cut as it is written.
+	s.Exec(db, `CREATE TABLE orders (i int PRIMARY KEY, t text); INSERT INTO orders SELECT i, repeat('x', 100000) FROM generate_series(1, 40) i;
+		CREATE TABLE "orders.1" (i int); INSERT INTO "orders.1" VALUES (1); CREATE TABLE orders_old (i int)`)
+	config := filepath.Join(dir, "set.yaml")
+	text := fmt.Sprintf("archive: %s/archive\nset: {name: db, driver: postgres, source: %q, chunk: 1000000}\n", dir, s.URL(db))
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dump := strings.TrimSpace(mustCall(t, "dump", "-c", config, "-q"))
+	var names []string
+	for line := range strings.Lines(mustCall(t, "show", "-c", config, dump, "db:public.orders")) {
+		names = append(names, strings.Fields(line)[3])
+	}
+	if diff := cmp.Diff([]string{"public.orders", "public.orders/1", "public.orders/2", "public.orders/3"}, names); diff != "" {
+		t.Fatalf("objects (-want +got):\n%s", diff)
+	}
+	name := s.NewName()
+	mustCall(t, "restore", "-c", config, "-q", "--only", "db:public.orders", "--into", s.URL(name), "--create", "--prove")
+	if got := s.Query(name, "SELECT count(*), sum(length(t)) FROM orders"); got != "40|4000000" {
+		t.Errorf("the restored table holds %s", got)
+	}
+	if got := s.Query(name, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"); got != "1" {
+		t.Errorf("%s tables were restored", got)
+	}
+}

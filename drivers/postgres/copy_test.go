@@ -112,7 +112,7 @@ func dumpDatabase(t *testing.T, url, options string, during func()) *stash {
 		for n, o := range results[i].done {
 			q := p
 			if n > 0 {
-				q.Name = fmt.Sprintf("%s.%d", p.Name, n)
+				q.Name = fmt.Sprintf("%s/%d", p.Name, n)
 			}
 			q.Rows, q.Digest, q.Size = o.counts.Rows, o.counts.Digest, int64(len(o.data))
 			q.SHA256 = fmt.Sprintf("%x", sha256.Sum256(o.data))
