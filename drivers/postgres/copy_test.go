@@ -123,6 +123,16 @@ func dumpDatabase(t *testing.T, url, options string, during func()) *stash {
 	return d
 }
 
+// part returns a part by its name.
+func (d *stash) part(t *testing.T, name string) drivers.Part {
+	t.Helper()
+	i := slices.IndexFunc(d.parts, func(p drivers.Part) bool { return p.Name == name })
+	if i < 0 {
+		t.Fatalf("no part %s", name)
+	}
+	return d.parts[i]
+}
+
 // rules are those of a restore that makes its database.
 func (d *stash) rules() drivers.Target {
 	return drivers.Target{

@@ -83,6 +83,16 @@ func joinError(err error) error {
 	return classify(err)
 }
 
+// isOwnFault tells whether the server refused a statement for what it says, or for what the role may not do: without it the
+// rest can go on. Of a full disk or a damaged file that cannot be said.
+func isOwnFault(err error) bool {
+	if !isServers(err) || isCode(err, codeMemory) {
+		return false
+	}
+	class := classOf(err)
+	return class == drivers.ErrFailed || class == drivers.ErrAccess //nolint:errorlint // the table's own values
+}
+
 // isCode tells whether err is the server's and has one of the codes.
 func isCode(err error, codes ...string) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)

@@ -265,12 +265,7 @@ func TestStoppedLoader(t *testing.T) {
 	target := openSource(t, s.URL(name), "")
 	rules := d.rules()
 	requireNoError(t, "prepare", target.Prepare(t.Context(), rules, d.parts))
-	var part drivers.Part
-	for _, p := range d.parts {
-		if p.Name == "shop.customer" {
-			part = p
-		}
-	}
+	part := d.part(t, "shop.customer")
 	attempt := drivers.Attempt{Run: rules.Run, Task: "t", Token: "stopped"}
 	hanging, release := io.Pipe()
 	stuck := make(chan error, 1)

@@ -23,7 +23,7 @@ func (s *Source) Finish(ctx context.Context, target drivers.Target, parts []driv
 	if err != nil {
 		return err
 	}
-	w, err := s.begin(ctx, target, "finish", "")
+	w, err := s.beginTask(ctx, target, taskFinish)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (s *Source) Finish(ctx context.Context, target drivers.Target, parts []driv
 }
 
 func (w *work) finish(ctx context.Context, target drivers.Target, c *contents) error {
-	if err := w.endSessions(ctx, "salvor "+w.run+" "); err != nil {
+	if _, err := w.endSessions(ctx, "salvor "+w.run+" "); err != nil {
 		return err
 	}
 	if err := w.checkLoaded(ctx, c); err != nil {
@@ -113,9 +113,9 @@ func each[T any](ctx context.Context, w *work, target drivers.Target, list []T, 
 		}
 		return nil
 	})
-	for i := range min(sessions(), len(list)) {
+	for range min(sessions(), len(list)) {
 		group.Go(func() error {
-			other, err := w.source.begin(ctx, target, fmt.Sprintf("finish/%d", i), "")
+			other, err := w.beside(ctx, target)
 			if err != nil {
 				return err
 			}
@@ -148,7 +148,7 @@ func (w *work) makeTables(ctx context.Context, target drivers.Target) error {
 	}
 	return each(ctx, w, target, order, func(ctx context.Context, w *work, tbl string) error {
 		for _, st := range byTable[tbl] {
-			if err := w.make(ctx, st); err != nil {
+			if err := w.make(ctx, st, waitForOthers); err != nil {
 				return err
 			}
 		}
@@ -162,7 +162,7 @@ func (w *work) makeInOrder(ctx context.Context, phase string) error {
 		return err
 	}
 	for _, st := range list {
-		if err := w.make(ctx, st); err != nil {
+		if err := w.make(ctx, st, waitForOthers); err != nil {
 			return err
 		}
 	}
@@ -203,7 +203,7 @@ func (w *work) makeForeign(ctx context.Context, target drivers.Target) error {
 				busy[t] = true
 			}
 			mu.Unlock()
-			err := w.make(ctx, st)
+			err := w.make(ctx, st, waitForOthers)
 			mu.Lock()
 			for _, t := range st.uses {
 				delete(busy, t)

@@ -26,7 +26,7 @@ func (s *Source) Load(ctx context.Context, target drivers.Target, attempt driver
 	if err != nil {
 		return err
 	}
-	w, err := s.begin(ctx, target, part.Name, attempt.Token)
+	w, err := s.begin(ctx, target, attempt.Task, attempt.Token)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (s *Source) Load(ctx context.Context, target drivers.Target, attempt driver
 		}
 		return err
 	})
-	if w.keep && ctx.Err() == nil && isServers(err) && classOf(err) != nil {
+	if w.keep && ctx.Err() == nil && isOwnFault(err) {
 		cause := err
 		err = w.once(ctx, part.Name, tbl, func() error { return w.problem(ctx, part.Name, cause) })
 	}
@@ -72,7 +72,7 @@ func (s *Source) Load(ctx context.Context, target drivers.Target, attempt driver
 	if tbl == "" {
 		return nil
 	}
-	return w.afterLoad(ctx, target, attempt, tbl)
+	return w.afterLoad(ctx, target, tbl)
 }
 
 // heldReader keeps the error of what it reads. A copy whose connection broke may read on for a moment by a goroutine of its
@@ -209,9 +209,17 @@ func (w *work) createObject(ctx context.Context, oid string) error {
 	return classify(w.exec(ctx, undo))
 }
 
-// afterLoad builds the indexes of a table all of whose parts are in. Several may find that out at once: each index is built
-// by one.
-func (w *work) afterLoad(ctx context.Context, target drivers.Target, attempt drivers.Attempt, tbl string) error {
+// afterLoad builds the indexes of a table all of whose parts are in. Several may find that out at once: one builds them, and
+// the others leave them to it. What it does not build, Finish does.
+func (w *work) afterLoad(ctx context.Context, target drivers.Target, tbl string) error {
+	err := w.buildIndexes(ctx, target, tbl)
+	if errors.Is(err, errBusy) {
+		return nil
+	}
+	return err
+}
+
+func (w *work) buildIndexes(ctx context.Context, target drivers.Target, tbl string) error {
 	whole, err := w.text(ctx, `SELECT (SELECT parts FROM salvor_progress.tbl WHERE tbl = $1)
 		= (SELECT pg_catalog.count(*) FROM salvor_progress.done WHERE tbl = $1 AND item NOT LIKE 'statement/%')`, tbl)
 	if err != nil {
@@ -231,23 +239,23 @@ func (w *work) afterLoad(ctx context.Context, target drivers.Target, attempt dri
 			plain = append(plain, st)
 			continue
 		}
-		if err := w.make(ctx, st); err != nil {
+		if err := w.make(ctx, st, leaveToOthers); err != nil {
 			return err
 		}
 	}
 	if len(plain) == 1 {
-		return w.make(ctx, plain[0])
+		return w.make(ctx, plain[0], leaveToOthers)
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(sessions())
 	for _, st := range plain {
 		group.Go(func() error {
-			other, err := w.source.begin(ctx, target, st.item(), attempt.Token)
+			other, err := w.beside(ctx, target)
 			if err != nil {
 				return err
 			}
 			defer other.close(ctx)
-			return other.make(ctx, st)
+			return other.make(ctx, st, leaveToOthers)
 		})
 	}
 	return group.Wait()
@@ -291,10 +299,18 @@ func (w *work) statements(ctx context.Context, phase, tbl string) ([]*stored, er
 // makeTries bounds how often a statement is tried that met another in the server.
 const makeTries = 5
 
+// manner says what to do about a statement that another session makes at the moment.
+type manner int
+
+const (
+	waitForOthers manner = iota
+	leaveToOthers        // with errBusy
+)
+
 // make runs one statement, once.
-func (w *work) make(ctx context.Context, st *stored) error {
+func (w *work) make(ctx context.Context, st *stored, how manner) error {
 	for try := 1; ; try++ {
-		err := w.once(ctx, st.item(), st.tbl, func() error { return w.statement(ctx, &st.entry) })
+		err := w.do(ctx, st.item(), st.tbl, how, func() error { return w.statement(ctx, &st.entry) })
 		if err == nil || !isCode(err, codeDeadlock) || try == makeTries {
 			return err
 		}

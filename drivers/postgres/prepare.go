@@ -90,7 +90,7 @@ func (s *Source) prepare(ctx context.Context, r *recipe) error {
 	case f.state == stateAbsent, f.state == stateForeign, f.state == stateOccupied && !only:
 		return s.install(ctx, r, f)
 	}
-	w, err := s.begin(ctx, r.target, "prepare", "")
+	w, err := s.beginTask(ctx, r.target, taskPrepare)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"strings"
@@ -29,39 +31,72 @@ const (
 	phaseLast    = "last"    // event triggers: they would see what comes after them
 )
 
+// The tasks that are not parts, as sessions are named after them.
+const (
+	taskPrepare = "prepare"
+	taskFinish  = "finish"
+)
+
 // work is a restore's session on the target.
 type work struct {
 	*conn
 	source *Source
 	run    string
-	keep   bool // of the target's Continue
+	task   string // what of the run it works on: one part, Prepare, Finish
+	token  string // of the attempt at it
+	keep   bool   // of the target's Continue
 }
 
-// begin opens a session for an item of a run: a part, a statement. Its name tells whoever comes later whose it is.
-func (s *Source) begin(ctx context.Context, target drivers.Target, item, token string) (*work, error) {
-	c, err := s.connect(ctx, sessionName(target.Run, item)+token)
+// begin opens a session of an attempt at a task of a run. An attempt without a token gets one.
+//
+// Its name says whose the session is, to the attempts that come later: of two attempts at one task the run has given up the
+// earlier one, so the later may end its sessions. Those of other tasks are nobody's to end but Finish's, which comes
+// after all of them.
+func (s *Source) begin(ctx context.Context, target drivers.Target, task, token string) (*work, error) {
+	if token == "" {
+		token = rand.Text()
+	}
+	c, err := s.connect(ctx, sessionName(target.Run, task)+token)
 	if err != nil {
 		return nil, s.explain(err)
 	}
-	return &work{conn: c, source: s, run: target.Run, keep: target.Continue}, nil
+	return &work{conn: c, source: s, run: target.Run, task: task, token: token, keep: target.Continue}, nil
 }
 
-// sessionName begins the names of the sessions that work on an item.
-func sessionName(run, item string) string {
-	return fmt.Sprintf("%s %08x ", run, crc32.ChecksumIEEE([]byte(item)))
+// beginTask is begin for a task that changes the whole target: what an earlier attempt at it left is ended first.
+func (s *Source) beginTask(ctx context.Context, target drivers.Target, task string) (*work, error) {
+	w, err := s.begin(ctx, target, task, "")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.endEarlier(ctx); err != nil {
+		w.close(ctx)
+		return nil, err
+	}
+	return w, nil
 }
 
-const (
-	// claimWait is how long another session's work on the same item is waited for, before it is taken for one whose
-	// process has stopped.
-	claimWait  = "5s"
-	claimTries = 24
-)
+// beside opens another session of the same attempt.
+func (w *work) beside(ctx context.Context, target drivers.Target) (*work, error) {
+	return w.source.begin(ctx, target, w.task, w.token)
+}
+
+// sessionName begins the names of the sessions that work on a task. It leaves ten letters of the 63 for the token.
+func sessionName(run, task string) string {
+	return fmt.Sprintf("%s %08x ", run, crc32.ChecksumIEEE([]byte(task)))
+}
+
+// claimWait is how long another session's work on the same item is waited for, before somebody looks whose it is.
+const claimWait = "1s"
+
+// errBusy tells that another session works on the item.
+var errBusy = errors.New("another session works on it")
 
 // claim begins a transaction by the row that says that the item is done. done tells that it was before, and that no
-// transaction is open. A session that an earlier attempt left, which would block this one for ever, is ended.
-func (w *work) claim(ctx context.Context, item, tbl string) (done bool, err error) {
-	for try := 1; ; try++ {
+// transaction is open. Sessions that an earlier attempt at the task left, which would block this one for ever, are ended;
+// others' work is waited for, or left to them: then the error is errBusy.
+func (w *work) claim(ctx context.Context, item, tbl string, how manner) (done bool, err error) {
+	for {
 		if err := w.exec(ctx, "BEGIN; SET LOCAL lock_timeout = '"+claimWait+"'"); err != nil {
 			return false, fmt.Errorf("begin: %w", classify(err))
 		}
@@ -74,26 +109,35 @@ func (w *work) claim(ctx context.Context, item, tbl string) (done bool, err erro
 		case isCode(err, codeNoSchema, codeNoTable):
 			w.rollback(ctx)
 			return false, fmt.Errorf("note %s as done: %w: the target is not prepared for this restore: %w", item, drivers.ErrFailed, err)
-		case !isCode(err, codeLockTimeout) || try == claimTries:
+		case !isCode(err, codeLockTimeout):
 			w.rollback(ctx)
 			return false, fmt.Errorf("note %s as done: %w", item, classify(err))
 		}
 		w.rollback(ctx)
-		if err := w.endSessions(ctx, "salvor "+sessionName(w.run, item)); err != nil {
+		ended, err := w.endEarlier(ctx)
+		if err != nil {
 			return false, err
+		}
+		if ended == 0 && how == leaveToOthers {
+			return false, fmt.Errorf("note %s as done: %w", item, errBusy)
 		}
 	}
 }
 
-// endSessions ends other sessions on the database whose names begin so.
-func (w *work) endSessions(ctx context.Context, prefix string) error {
-	_, err := w.rows(ctx, `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+// endEarlier ends the sessions of earlier attempts at the task, and returns how many there were.
+func (w *work) endEarlier(ctx context.Context) (int, error) {
+	return w.endSessions(ctx, "salvor "+sessionName(w.run, w.task))
+}
+
+// endSessions ends the sessions on the database whose names begin so, but those of this attempt.
+func (w *work) endSessions(ctx context.Context, prefix string) (int, error) {
+	rows, err := w.rows(ctx, `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
 		WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() AND pg_catalog.left(application_name, $2::int) = $1
-		AND usename = CURRENT_USER`, prefix, fmt.Sprint(len(prefix)))
+		AND application_name <> pg_catalog.current_setting('application_name') AND usename = CURRENT_USER`, prefix, fmt.Sprint(len(prefix)))
 	if err != nil {
-		return fmt.Errorf("end the sessions of an earlier attempt: %w", classify(err))
+		return 0, fmt.Errorf("end the sessions of an earlier attempt: %w", classify(err))
 	}
-	return nil
+	return len(rows), nil
 }
 
 // problem notes what could not be restored, in the transaction that is open.
@@ -131,7 +175,7 @@ func (w *work) one(ctx context.Context, e *entry, what, sql string) error {
 	if err == nil {
 		return w.exec(ctx, "RELEASE SAVEPOINT salvor")
 	}
-	if ctx.Err() != nil || w.IsClosed() || classOf(err) == nil {
+	if ctx.Err() != nil || w.IsClosed() || !isOwnFault(err) {
 		return w.explain(e, what, told(ctx, err))
 	}
 	if undoErr := w.exec(ctx, "ROLLBACK TO SAVEPOINT salvor"); undoErr != nil {
@@ -170,7 +214,11 @@ func (w *work) commit(ctx context.Context) error {
 
 // once runs f in a transaction, unless an earlier attempt did.
 func (w *work) once(ctx context.Context, item, tbl string, f func() error) error {
-	done, err := w.claim(ctx, item, tbl)
+	return w.do(ctx, item, tbl, waitForOthers, f)
+}
+
+func (w *work) do(ctx context.Context, item, tbl string, how manner, f func() error) error {
+	done, err := w.claim(ctx, item, tbl, how)
 	if done || err != nil {
 		return err
 	}

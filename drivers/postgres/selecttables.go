@@ -199,7 +199,7 @@ func (s *Source) discard(ctx context.Context, f *found) error {
 	}
 	w := &work{conn: c, source: s, run: f.run}
 	defer w.close(ctx)
-	if err := w.endSessions(ctx, "salvor "+f.run+" "); err != nil {
+	if _, err := w.endSessions(ctx, "salvor "+f.run+" "); err != nil {
 		return err
 	}
 	if err := w.exec(ctx, "BEGIN; SET LOCAL lock_timeout = '"+claimWait+"'"); err != nil {

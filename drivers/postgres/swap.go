@@ -101,6 +101,9 @@ func (s *Source) install(ctx context.Context, r *recipe, f *found) (err error) {
 	return nil
 }
 
+// nameTries is how many seconds another restore's lock on the name is waited for.
+const nameTries = 120
+
 // lockName keeps other restores from changing what the target's name stands for, as long as the session lasts. A session
 // that an earlier attempt of the same run left is ended.
 func (s *Source) lockName(ctx context.Context, m *conn, run string) error {
@@ -115,7 +118,7 @@ func (s *Source) lockName(ctx context.Context, m *conn, run string) error {
 		if err == nil {
 			return m.exec(ctx, "SET lock_timeout = 0")
 		}
-		if !isCode(err, codeLockTimeout) || try == claimTries {
+		if !isCode(err, codeLockTimeout) || try == nameTries {
 			return fmt.Errorf("lock database name: another restore makes %s: %w", s.name(), classify(err))
 		}
 		_, err = m.rows(ctx, `SELECT pg_catalog.pg_terminate_backend(l.pid) FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
@@ -196,7 +199,7 @@ func (s *Source) create(ctx context.Context, m *conn, d *database) error {
 // fillFresh begins the run in a database that it has made, unless an earlier attempt did, and makes what comes before the
 // rows. name is the one that the database will have.
 func (s *Source) fillFresh(ctx context.Context, r *recipe, name string) error {
-	w, err := s.begin(ctx, r.target, "prepare", "")
+	w, err := s.beginTask(ctx, r.target, taskPrepare)
 	if err != nil {
 		return err
 	}
