@@ -113,16 +113,16 @@ func told(ctx context.Context, err error) error {
 	return context.Cause(ctx)
 }
 
-// statementError names the object and the SQL of a statement that failed.
+// statementError names the object and the SQL of a statement that failed, without the secrets in it.
 func statementError(what, sql string, err error) error {
 	const most = 600
-	sql = strings.TrimSpace(sql)
+	sql = redact(strings.TrimSpace(sql))
 	if len(sql) > most {
 		sql = strings.ToValidUTF8(sql[:most], "") + " …"
 	}
 	detail := ""
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Detail != "" {
-		detail = " (" + pgErr.Detail + ")"
+		detail = " (" + redactConnections(pgErr.Detail) + ")"
 	}
 	return fmt.Errorf("%s: %w%s; the statement was: %s", what, classify(err), detail, sql)
 }
