@@ -21,7 +21,11 @@ import (
 type program struct {
 	path    string
 	version int
+	input   *os.File // that it finds at inputPath; nil for none
 }
+
+// inputPath is where a program finds the file that it is started with.
+const inputPath = "/dev/fd/3"
 
 // BinVariable names the environment variable that tells where PostgreSQL's programs are; without it they are looked for on
 // the PATH and where the distributions keep them.
@@ -54,7 +58,7 @@ func findPrograms(ctx context.Context, name string) ([]program, error) {
 		}
 		words := strings.Fields(string(out)) // pg_dump (PostgreSQL) 15.18 (Debian …)
 		if len(words) >= 3 {
-			list = append(list, program{path, versionOf(words[2])})
+			list = append(list, program{path: path, version: versionOf(words[2])})
 		}
 	}
 	if err := ctx.Err(); err != nil {
@@ -93,6 +97,9 @@ func (s *Source) run(ctx context.Context, p program, out io.Writer, args ...stri
 	cmd.Env = s.env(os.Environ())
 	cmd.WaitDelay = 5 * time.Second
 	ownGroup(cmd)
+	if p.input != nil {
+		cmd.ExtraFiles = []*os.File{p.input}
+	}
 	errs := &lastWords{}
 	sink := &stopWriter{out: out, cancel: cancel}
 	cmd.Stdout, cmd.Stderr = sink, errs

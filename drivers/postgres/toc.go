@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -59,18 +61,32 @@ func (s *Source) openSchema(ctx context.Context, target drivers.Target, part dri
 		return nil, fmt.Errorf("make temporary file: %w", err)
 	}
 	f := &schemaFile{source: s, path: file.Name(), program: p}
-	_, err = io.Copy(file, in)
-	if closeErr := file.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
+	f.hide(file)
+	if _, err = io.Copy(file, in); err != nil {
 		f.close()
 		return nil, fmt.Errorf("read schema: %w", err)
 	}
 	return f, nil
 }
 
-func (f *schemaFile) close() { _ = os.Remove(f.path) }
+// hide takes the file's name away where it can be read without one, so that nothing of it stays behind a process that is
+// killed: a schema holds the passwords of user mappings. On Linux opening a descriptor's path opens the file anew.
+func (f *schemaFile) hide(file *os.File) {
+	f.program.input = file
+	if _, err := os.Stat(filepath.Dir(inputPath)); runtime.GOOS != "linux" || err != nil {
+		return
+	}
+	if os.Remove(f.path) == nil {
+		f.path = inputPath
+	}
+}
+
+func (f *schemaFile) close() {
+	_ = f.program.input.Close() // whatever was not written shows when it is read
+	if f.path != inputPath {
+		_ = os.Remove(f.path)
+	}
+}
 
 // entries returns a section's entries in the order in which they are to be made.
 func (f *schemaFile) entries(ctx context.Context, section string) ([]*entry, error) {
