@@ -22,6 +22,7 @@ const (
 	typeManifest = "manifest"
 	typeOpen     = "open"
 	typeRun      = "run"
+	typeRestored = "restored"
 )
 
 // envelope is what every document begins with.

@@ -19,6 +19,14 @@ func (v *verifier) runs(ctx context.Context, refs []Ref) error {
 			v.found(Stray, o.key, Ref{})
 			return nil
 		}
+		if isRestoredKey(o.key) {
+			problem := v.read(ctx, func() error { _, err := v.archive.readRestored(ctx, o.key); return err })
+			if problem != nil && !errors.Is(problem, errMissing) {
+				v.lose(ctx, o.key, problem, owner{}, "", 0)
+			}
+			v.count(o.size)
+			return ctxError(ctx)
+		}
 		if !isRun {
 			v.found(Foreign, o.key, Ref{})
 			return nil

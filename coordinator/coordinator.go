@@ -280,5 +280,13 @@ func (c *Coordinator) store(ctx context.Context, a *archive.Archive, o Outcome) 
 	if err := a.EndRun(ctx, report); err != nil {
 		return fmt.Errorf("store report of run %s: %w", o.Run, err)
 	}
+	if o.Operation != tasks.OpRestore || o.State != ledger.StateDone {
+		return nil // it may be resumed
+	}
+	for _, n := range o.Nodes {
+		if err := a.ForgetRestored(ctx, o.Run, n.Node); err != nil {
+			return fmt.Errorf("store report of run %s: %w", o.Run, err)
+		}
+	}
 	return nil
 }

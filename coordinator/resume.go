@@ -92,8 +92,8 @@ type ResumeRequest struct {
 // # What is done again
 //
 // Of a dump: nodes that are sealed are not; trees go on after the segments that are stored; streams start again, and so do all
-// members of a group that is frozen together unless all of them are sealed. Of a restore: everything, but what a target holds
-// already is not written again.
+// members of a group that is frozen together unless all of them are sealed. Of a restore: nodes that are restored are not,
+// whatever was written to them since; of the others, what a target holds already is not written again.
 //
 // The run keeps its id. Errors: [ErrRunAlive], [ErrRunDone], those of the archive. See [Coordinator.Dump] for the outcome.
 func (c *Coordinator) Resume(ctx context.Context, r ResumeRequest) (Outcome, error) {
@@ -157,6 +157,14 @@ func (c *Coordinator) Resume(ctx context.Context, r ResumeRequest) (Outcome, err
 			}
 		}
 		plan = rest
+	} else {
+		restored, err := restoredBefore(ctx, r.Archive, plan)
+		if err == nil {
+			err = withoutRestored(&plan, restored)
+		}
+		if err != nil {
+			return Outcome{}, err
+		}
 	}
 	return c.carryOut(ctx, r.Archive, plan, nil, r.Watch)
 }

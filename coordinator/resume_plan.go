@@ -161,3 +161,48 @@ func withoutSealed(plan *tasks.Plan, sealed map[string]bool) error {
 	plan.Steps = steps
 	return nil
 }
+
+// restoredBefore returns the nodes that earlier lives of a restore have restored, as the archive was told.
+func restoredBefore(ctx context.Context, a *archive.Archive, plan tasks.Plan) (map[string]bool, error) {
+	restored := make(map[string]bool)
+	for node := range plan.Restore.Nodes {
+		_, ok, err := a.Restored(ctx, plan.Run, node)
+		if err != nil {
+			return nil, fmt.Errorf("look for what is restored: %w", err)
+		}
+		restored[node] = ok
+	}
+	return restored, nil
+}
+
+// withoutRestored takes out of a restore's plan what is done: of a node that is restored its check stays, which says where it
+// is, and its finish, which answers for it. Its users may have written to it since: nothing else looks at it.
+func withoutRestored(plan *tasks.Plan, restored map[string]bool) error {
+	spec, err := json.Marshal(tasks.RestoredSpec{Restored: true})
+	if err != nil {
+		return fmt.Errorf("encode restored node: %w", err)
+	}
+	gone := make(map[string]bool)
+	var steps []tasks.Step
+	for _, s := range plan.Steps {
+		if restored[s.Node] {
+			switch s.Kind {
+			case tasks.KindPrepare, tasks.KindLoad:
+				gone[s.ID] = true
+				continue
+			case tasks.KindCheck, tasks.KindFinish:
+				s.Tasks = slices.Clone(s.Tasks)
+				for i := range s.Tasks {
+					s.Tasks[i].Spec = spec
+				}
+			default:
+			}
+		}
+		steps = append(steps, s)
+	}
+	for i := range steps {
+		steps[i].Needs = slices.DeleteFunc(slices.Clone(steps[i].Needs), func(id string) bool { return gone[id] })
+	}
+	plan.Steps = steps
+	return nil
+}

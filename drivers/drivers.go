@@ -138,6 +138,10 @@ type Target struct {
 	Continue bool
 	// Problem, where it is not nil, is told what could not be restored, by its name.
 	Problem func(name, message string) `json:"-"`
+	// Finished, where it is not nil, is called by the Finish of a driver that keeps notes in the target, when all is in place
+	// and every Problem told, before the notes are removed: from then on nothing in the target says that it was this run that
+	// made it. An error keeps the notes, and is returned by Finish.
+	Finished func(ctx context.Context) error `json:"-"`
 	// Open opens the content of a part that the dump holds, which is never larger than its Size and ends in an error where
 	// it is not what was dumped. The caller closes it. Nil where there are no parts with [Part].Base.
 	Open func(ctx context.Context, part Part) (io.ReadCloser, error) `json:"-"`

@@ -73,6 +73,20 @@ type PartResult struct {
 	Segments []json.RawMessage `json:"segments,omitempty"`
 }
 
+// RestoredSpec tells a check and a finish task of a node that an earlier life of the run restored: nothing is written to its
+// target again but what was left to do at its very end.
+type RestoredSpec struct {
+	Restored bool `json:"restored,omitempty"`
+}
+
+// Restored is what the archive keeps of a node that a run has restored, while the run is open.
+type Restored struct {
+	Result NodeResult `json:"result"`
+	// Settled tells that nothing is left to do there: without it the driver's Finish may have been interrupted, and the proof is
+	// still to come.
+	Settled bool `json:"settled,omitempty"`
+}
+
 // LoadSpec tells a load task which part or segment (by its index in the node's manifest) it loads.
 type LoadSpec struct {
 	Index int `json:"index"`

@@ -15,17 +15,29 @@ import (
 
 // finish settles a target after its last load: removes what a mirror must not have, sets what writing disturbed, and adds
 // up what the loads said.
+//
+// Before the target loses what says that this run made it, and again when nothing is left to do, the archive is told: whoever
+// resumes the run must not begin with a target anew that its users may have written to since.
 func (a *attempt) finish(ctx context.Context) (_ any, err error) {
+	kept, done, err := a.restored(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case done && kept.Settled:
+		return kept.Result, nil
+	}
 	t, err := a.openTarget(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, t.source.Close()) }()
-	result, err := a.sumLoads(ctx)
-	if err != nil {
-		return nil, err
+	result := kept.Result
+	if !done {
+		if result, err = a.sumLoads(ctx); err != nil {
+			return nil, err
+		}
+		result.Driver = t.node.Driver
 	}
-	result.Driver = t.node.Driver
 	if t.manifest.Shape == string(drivers.ShapeTree) {
 		if err = a.occupy(ctx, t); err == nil {
 			err = a.settleTree(ctx, t, &result)
@@ -36,12 +48,18 @@ func (a *attempt) finish(ctx context.Context) (_ any, err error) {
 	} else {
 		var stream drivers.Stream
 		if stream, err = t.stream(); err == nil {
-			t.rules.Problem = func(name, message string) { addProblem(&result, name, errors.New(message)) }
+			if !done {
+				t.rules.Problem = func(name, message string) { addProblem(&result, name, errors.New(message)) }
+				t.rules.Finished = func(ctx context.Context) error { return a.keepRestored(ctx, tasks.Restored{Result: result}) }
+			}
 			err = stream.Finish(ctx, t.rules, t.parts())
 		}
 		if err == nil && a.run.plan.Restore.Prove {
 			err = a.prove(ctx, t, stream, &result)
 		}
+	}
+	if err == nil {
+		err = a.keepRestored(ctx, tasks.Restored{Result: result, Settled: true})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("finish target of node %s: %w", a.claim.Task.Node, err)

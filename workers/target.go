@@ -136,6 +136,9 @@ func (a *attempt) check(ctx context.Context) (_ any, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("identify target of node %s: %w", a.claim.Task.Node, err)
 	}
+	if skip, err := a.skips(); skip || err != nil {
+		return tasks.NodeResult{Node: a.claim.Task.Node, Identities: identities}, err // others must know where it is
+	}
 	if err := a.checkPlace(t, identities); err != nil {
 		return nil, err
 	}

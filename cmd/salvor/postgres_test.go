@@ -154,3 +154,56 @@ func TestPostgresSplit(t *testing.T) {
 		t.Errorf("%s tables were restored", got)
 	}
 }
+
+// TestPostgresResumeAfterWrites resumes a restore of two databases, the first of which is done and was written to since: it
+// stays as it is, also where the restore may remove what it finds.
+func TestPostgresResumeAfterWrites(t *testing.T) {
+	t.Parallel()
+	s := testenv.Postgres(t, testenv.PostgresOptions{})
+	for _, rule := range []string{"--create", "--clean"} {
+		dir, first, second, role := t.TempDir(), s.NewDatabase(), s.NewDatabase(), "owner"+s.NewName()
+		s.Exec(first, "CREATE TABLE t (i int PRIMARY KEY); INSERT INTO t VALUES (1)")
+		s.Exec(second, "CREATE ROLE "+role+"; CREATE TABLE t (i int PRIMARY KEY); INSERT INTO t VALUES (1); ALTER TABLE t OWNER TO "+role)
+		config := filepath.Join(dir, "set.yaml")
+		text := fmt.Sprintf("archive: %s/archive\nset:\n  name: site\n  children:\n    - {name: second, driver: postgres, source: %q}\n"+
+			"    - {name: first, driver: postgres, source: %q}\n", dir, s.URL(second), s.URL(first))
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		mustCall(t, "dump", "-c", config, "-q")
+		s.Exec("postgres", "DROP DATABASE "+second)
+		s.Exec("postgres", "DROP ROLE "+role)
+		a, b := s.NewName(), s.NewName()
+		if rule == "--clean" {
+			s.Exec("postgres", "CREATE DATABASE "+a)
+			s.Exec(a, "CREATE TABLE old (i int)")
+			s.Exec("postgres", "CREATE DATABASE "+b)
+		}
+		_, stderr, code := call(t, "restore", "-c", config, "-q", "--into", "first="+s.URL(a), "--into", "second="+s.URL(b), rule, "--prove")
+		if code != exitFailed || !strings.Contains(stderr, role) {
+			t.Fatalf("restore where a role is missing: exit code %d: %s", code, stderr)
+		}
+		run := regexp.MustCompile(`salvor resume ([0-9a-f-]{36})`).FindStringSubmatch(stderr)
+		if run == nil {
+			t.Fatalf("no hint how to go on: %s", stderr)
+		}
+		s.Exec(a, "INSERT INTO t VALUES (2); CREATE TABLE mine (i int)")
+		s.Exec("postgres", "CREATE ROLE "+role)
+		var restored restoreResult
+		if err := json.Unmarshal([]byte(mustCall(t, "resume", run[1], "-c", config, "-q", "--json")), &restored); err != nil {
+			t.Fatal(err)
+		}
+		if len(restored.Nodes) != 2 || readProof(restored.Nodes[0].Proof) == nil || readProof(restored.Nodes[1].Proof) == nil {
+			t.Errorf("restored %+v", restored.Nodes)
+		}
+		if got := s.Query(a, "SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM mine)"); got != "2|0" {
+			t.Errorf("the first database holds %s: what its users wrote is lost", got)
+		}
+		if got := s.Query(b, "SELECT count(*) FROM t"); got != "1" {
+			t.Errorf("the second database holds %s", got)
+		}
+		if left, err := filepath.Glob(filepath.Join(dir, "archive", "runs", "*.restored")); len(left) > 0 || err != nil {
+			t.Errorf("left: %v, %v", left, err)
+		}
+	}
+}

@@ -28,8 +28,8 @@ func (a *app) resumeCommand() *cobra.Command {
 		Use:   "resume [RUN]",
 		Short: "Go on with a dump or a restore that was interrupted",
 		Long: "Go on with a run that was killed, cancelled, or failed, from what the archive holds of it. Of a dump, nodes that\n" +
-			"are done are not dumped again, and files that are stored are not read again; databases are dumped anew. Of a restore, what the\n" +
-			"target holds already is not written again.\n\n" +
+			"are done are not dumped again, and files that are stored are not read again; databases are dumped anew. Of a restore, nodes\n" +
+			"that are done are not restored again, and of the others what the target holds already is not written again.\n\n" +
 			"RUN is a run's id or a unique beginning of it; without it, the one run that is open. A run that still goes on in\n" +
 			"its queue is only watched to its end. It ends as the dump or the restore would have.\n\n" +
 			"What is read and written stands in the archive. Where others than you can write to that, the places are shown first,\n" +

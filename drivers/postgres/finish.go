@@ -66,7 +66,13 @@ func (w *work) finish(ctx context.Context, target drivers.Target, c *contents) e
 	if err := w.analyze(ctx, target, c); err != nil {
 		return err
 	}
-	return w.end(ctx, target)
+	if err := w.rehearse(ctx); err != nil {
+		return err
+	}
+	if err := w.tell(ctx, target); err != nil {
+		return err
+	}
+	return w.end(ctx)
 }
 
 // checkLoaded tells whether every part is in.
@@ -250,54 +256,81 @@ func (w *work) analyze(ctx context.Context, target drivers.Target, c *contents) 
 	})
 }
 
-// end tells what could not be restored, and removes the restore's own tables. The event triggers are made in the same
-// transaction, after all that they would see.
-func (w *work) end(ctx context.Context, target drivers.Target) error {
+// rehearse finds out, where the restore is to go on without what fails, which of the last statements do: what end would
+// learn of them could be told to nobody any more.
+func (w *work) rehearse(ctx context.Context) error {
+	if !w.keep {
+		return nil
+	}
 	last, err := w.statements(ctx, phaseLast, "")
-	if err != nil {
+	if err != nil || len(last) == 0 {
 		return err
 	}
 	if err := w.exec(ctx, "BEGIN"); err != nil {
-		return fmt.Errorf("finish: %w", classify(err))
+		return fmt.Errorf("rehearse: %w", classify(err))
 	}
-	problems, err := w.rows(ctx, "SELECT name, message FROM salvor_progress.problem")
-	if err == nil {
-		err = w.exec(ctx, "DROP SCHEMA salvor_progress CASCADE")
-	}
-	if err != nil {
-		w.rollback(ctx)
-		return fmt.Errorf("finish: %w", classify(err))
-	}
+	defer w.rollback(ctx)
+	failed := make(map[*stored]error)
 	for _, st := range last {
-		if err := w.lastStatement(ctx, st, &problems); err != nil {
-			w.rollback(ctx)
+		if err := w.exec(ctx, "SAVEPOINT last"); err != nil {
+			return fmt.Errorf("rehearse: %w", classify(err))
+		}
+		err := w.exec(ctx, st.sets+"\n"+st.sql)
+		if err == nil {
+			continue
+		}
+		if !isOwnFault(err) {
+			return w.explain(&st.entry, st.label(), told(ctx, err))
+		}
+		failed[st] = w.explain(&st.entry, st.label(), err)
+		if err := w.exec(ctx, "ROLLBACK TO SAVEPOINT last"); err != nil {
+			return fmt.Errorf("rehearse: %w", classify(err))
+		}
+	}
+	w.rollback(ctx)
+	for _, st := range last {
+		if failed[st] == nil {
+			continue
+		}
+		if err := w.once(ctx, st.item(), "", func() error { return w.problem(ctx, st.label(), failed[st]) }); err != nil {
 			return err
 		}
 	}
-	if err := w.commit(ctx); err != nil {
-		return err
+	return nil
+}
+
+// tell says what could not be restored, and that all else is done, while the target still knows both.
+func (w *work) tell(ctx context.Context, target drivers.Target) error {
+	problems, err := w.rows(ctx, "SELECT name, message FROM salvor_progress.problem")
+	if err != nil {
+		return fmt.Errorf("finish: %w", classify(err))
 	}
 	for _, p := range problems {
 		if target.Problem != nil {
 			target.Problem(p[0], p[1])
 		}
 	}
-	return nil
-}
-
-// lastStatement is statement for when the table of problems is gone.
-func (w *work) lastStatement(ctx context.Context, st *stored, problems *[][]string) error {
-	if err := w.exec(ctx, "SAVEPOINT last"); err != nil {
-		return classify(err)
-	}
-	err := w.exec(ctx, st.sets+"\n"+st.sql+"\n"+st.owner)
-	if err == nil {
+	if target.Finished == nil {
 		return nil
 	}
-	err = w.explain(&st.entry, st.label(), told(ctx, err))
-	if !w.keep || ctx.Err() != nil || classOf(err) == nil {
+	return target.Finished(ctx)
+}
+
+// end removes the restore's own tables. The event triggers are made in the same transaction, after all that they would see.
+func (w *work) end(ctx context.Context) error {
+	last, err := w.statements(ctx, phaseLast, "")
+	if err != nil {
 		return err
 	}
-	*problems = append(*problems, []string{st.label(), err.Error()})
-	return w.exec(ctx, "ROLLBACK TO SAVEPOINT last")
+	if err := w.exec(ctx, "BEGIN; DROP SCHEMA salvor_progress CASCADE"); err != nil {
+		w.rollback(ctx)
+		return fmt.Errorf("finish: %w", classify(err))
+	}
+	for _, st := range last {
+		if err := w.exec(ctx, st.sets+"\n"+st.sql); err != nil {
+			w.rollback(ctx)
+			return w.explain(&st.entry, st.label(), told(ctx, err))
+		}
+	}
+	return w.commit(ctx)
 }
