@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -14,18 +15,21 @@ import (
 
 // joinedView is a view that another process holds and this one has joined. Parts share it: to join costs a connection.
 type joinedView struct {
-	ready  chan struct{} // closed when it is joined, or could not be
+	ready chan struct{} // closed when it is joined, or could not be
+
+	// Under the lock of the views, until ready is closed.
 	view   drivers.View
 	source drivers.Source
 	err    error
-
-	users int
-	idle  *time.Timer // ends it, once nobody uses it
+	users  int
+	idle   *time.Timer // ends it, once nobody uses it
 }
 
 const (
 	// joinedIdle is how long a joined view is kept for the next part.
 	joinedIdle = time.Second
+	// joinedWait bounds how long it may take to join one.
+	joinedWait = 2 * time.Minute
 	// joinedEnd bounds how long the end of a joined view may take.
 	joinedEnd = 30 * time.Second
 )
@@ -40,8 +44,8 @@ func (a *attempt) viewOf(ctx context.Context, spec tasks.PartSpec) (_ drivers.Vi
 	}
 	j, first := a.views.enter(key)
 	if first {
-		j.view, j.source, j.err = a.join(ctx, spec.Ticket)
-		close(j.ready)
+		// The others wait for it too: the end of this attempt is not theirs.
+		a.views.joining.Go(func() { a.joinFor(context.WithoutCancel(ctx), j, spec.Ticket) })
 	}
 	select {
 	case <-j.ready:
@@ -54,6 +58,35 @@ func (a *attempt) viewOf(ctx context.Context, spec tasks.PartSpec) (_ drivers.Vi
 		return nil, nil, j.err
 	}
 	return j.view, func() { a.views.leave(ctx, key, j) }, nil
+}
+
+// joinFor joins a view for all that wait for it.
+func (a *attempt) joinFor(ctx context.Context, j *joinedView, ticket json.RawMessage) {
+	ctx, cancel := context.WithTimeout(ctx, joinedWait)
+	defer cancel()
+	var view drivers.View
+	var source drivers.Source
+	err := fmt.Errorf("join view of node %s: %w", a.claim.Task.Node, errPanic)
+	defer func() {
+		if p := recover(); p != nil {
+			a.logPanic(ctx)(p, debug.Stack())
+			err = fmt.Errorf("join view of node %s: %w: %v", a.claim.Task.Node, errPanic, p)
+		}
+		a.views.joinedAs(ctx, j, view, source, err)
+	}()
+	view, source, err = a.join(ctx, ticket)
+}
+
+// joinedAs tells those that wait what came of the join. Where nobody does any more, nothing stays open.
+func (v *views) joinedAs(ctx context.Context, j *joinedView, view drivers.View, source drivers.Source, err error) {
+	v.mu.Lock()
+	j.view, j.source, j.err = view, source, err
+	unused := j.users == 0
+	close(j.ready)
+	v.mu.Unlock()
+	if unused && err == nil {
+		_ = j.end(ctx) // nothing was read from it
+	}
 }
 
 // join opens the node's source and joins the view that the ticket stands for.
@@ -101,10 +134,17 @@ func (v *views) leave(ctx context.Context, key viewKey, j *joinedView) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	j.users--
-	if j.err != nil && v.joined[key] == j {
+	joining := true
+	select {
+	case <-j.ready:
+		joining = false
+	default:
+	}
+	// One that is joined for nobody ends when it is.
+	if (j.err != nil || joining && j.users == 0) && v.joined[key] == j {
 		delete(v.joined, key)
 	}
-	if j.users > 0 || j.err != nil {
+	if j.users > 0 || j.err != nil || joining {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
@@ -125,6 +165,7 @@ func (v *views) leave(ctx context.Context, key viewKey, j *joinedView) {
 
 // endJoined ends all joined views; no part uses one any more.
 func (v *views) endJoined(ctx context.Context) error {
+	v.joining.Wait()
 	v.mu.Lock()
 	all := v.joined
 	v.joined = nil

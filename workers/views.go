@@ -12,6 +12,8 @@ type views struct {
 	mu     sync.Mutex
 	open   map[viewKey]drivers.View
 	joined map[viewKey]*joinedView
+
+	joining sync.WaitGroup
 }
 
 type viewKey struct {
