@@ -42,6 +42,11 @@ func (s *Source) Load(ctx context.Context, target drivers.Target, attempt driver
 	if r.Kind == kindTable {
 		tbl = r.key()
 	}
+	if r.Extension {
+		if waits, err := w.refersTo(ctx, r); err != nil || len(waits) > 0 {
+			return err // Finish loads it, see loadDeferred
+		}
+	}
 	err = w.once(ctx, part.Name, tbl, func() error {
 		source := &heldReader{in: in}
 		var err error
