@@ -22,24 +22,26 @@ type dumpOptions struct {
 
 // dumpResult is what `dump --json` prints of a dump that exists.
 type dumpResult struct {
-	Type       string             `json:"type"`
-	Set        string             `json:"set"`
-	Dump       string             `json:"dump"`
-	Run        string             `json:"run"`
-	Archive    string             `json:"archive"`
-	State      string             `json:"state"`
-	Started    time.Time          `json:"started"`
-	Ended      time.Time          `json:"ended"`
-	Seconds    float64            `json:"seconds"`
-	Entries    int64              `json:"entries"`
-	Bytes      int64              `json:"bytes"`
-	Stored     int64              `json:"stored"`
-	Reused     int64              `json:"reused"`
-	Unreadable int64              `json:"unreadable"`
-	Vanished   int64              `json:"vanished"`
-	Missing    []string           `json:"missing,omitempty"`
-	Nodes      []tasks.NodeResult `json:"nodes"`
-	Exit       int                `json:"exit"`
+	Type       string    `json:"type"`
+	Set        string    `json:"set"`
+	Dump       string    `json:"dump"`
+	Run        string    `json:"run"`
+	Archive    string    `json:"archive"`
+	State      string    `json:"state"`
+	Started    time.Time `json:"started"`
+	Ended      time.Time `json:"ended"`
+	Seconds    float64   `json:"seconds"`
+	Entries    int64     `json:"entries"`
+	Bytes      int64     `json:"bytes"`
+	Stored     int64     `json:"stored"`
+	Reused     int64     `json:"reused"`
+	Unreadable int64     `json:"unreadable"`
+	Vanished   int64     `json:"vanished"`
+	// Epochs counts the views that were lost while they were read, and opened again.
+	Epochs  int                `json:"epochs,omitempty"`
+	Missing []string           `json:"missing,omitempty"`
+	Nodes   []tasks.NodeResult `json:"nodes"`
+	Exit    int                `json:"exit"`
 }
 
 func (a *app) dumpCommand() *cobra.Command {
@@ -79,7 +81,7 @@ func (a *app) dump(ctx context.Context, o dumpOptions, sources []string) (err er
 	if err := a.checkSet(s); err != nil {
 		return err
 	}
-	if err := a.expandSet(ctx, &s.set.Set, ""); err != nil {
+	if err := a.expandSet(ctx, &s.set.Set, "", func(_ string, err error) error { return err }); err != nil {
 		return err
 	}
 	s.set.Archive = s.archive
@@ -216,7 +218,7 @@ func (a *app) reportDump(o coordinator.Outcome, code int, place string, root *ta
 	}
 	r := dumpResult{
 		Type: "dump", Set: o.Set, Dump: o.Dump, Run: o.Run, Archive: place, State: "whole", Started: o.Started, Ended: o.Ended,
-		Seconds: o.Ended.Sub(o.Started).Seconds(), Missing: o.Missing, Nodes: o.Nodes, Exit: code,
+		Seconds: o.Ended.Sub(o.Started).Seconds(), Missing: o.Missing, Nodes: o.Nodes, Epochs: o.Epochs, Exit: code,
 	}
 	for _, n := range o.Nodes {
 		r.Entries += n.Entries
@@ -270,6 +272,10 @@ func (a *app) summariseDump(r dumpResult, root *tasks.Node) {
 	}
 	a.console.line("stored   %s", stored)
 	a.console.line("took     %s, %s", formatDuration(took), formatRate(r.Bytes, took))
+	if r.Epochs > 0 {
+		a.console.line("note     a consistent view was lost %s (a server was restarted, or ended its sessions), and what it showed was read again from a new one",
+			plural(int64(r.Epochs), "time", "times"))
+	}
 	if r.Vanished > 0 {
 		a.console.line("note     %s vanished while being dumped", plural(r.Vanished, "entry", "entries"))
 	}

@@ -11,17 +11,25 @@ import (
 )
 
 // expandSet replaces nodes that stand for many places (all databases of a server) by a node with a child for each. What
-// there is, is asked once, before the plan is made: the plan then says which were dumped.
-func (a *app) expandSet(ctx context.Context, n *tasks.Node, parent string) error {
+// there is, is asked once, before the plan is made: the plan then says which were dumped. failed is told of a node whose
+// places cannot be asked for, which then stays as it is; its error ends the whole.
+func (a *app) expandSet(ctx context.Context, n *tasks.Node, parent string, failed func(path string, err error) error) error {
 	path := tasks.JoinPath(parent, n.Name)
 	for i := range n.Children {
-		if err := a.expandSet(ctx, &n.Children[i], path); err != nil {
+		if err := a.expandSet(ctx, &n.Children[i], path, failed); err != nil {
 			return err
 		}
 	}
 	if n.Driver == "" {
 		return nil
 	}
+	if err := a.expandNode(ctx, n, path); err != nil {
+		return failed(path, err)
+	}
+	return nil
+}
+
+func (a *app) expandNode(ctx context.Context, n *tasks.Node, path string) error {
 	kind, err := a.registry.Lookup(n.Driver)
 	if err != nil || kind.Expand == nil {
 		return err

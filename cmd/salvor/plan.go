@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,11 +24,12 @@ func (a *app) planCommand() *cobra.Command {
 		Use:   "plan [[NAME=]SOURCE]...",
 		Short: "Print the steps of a dump in their order, and do nothing",
 		Long: "Print the steps that a dump of the set would take, in waves: a step's wave comes after those of all it needs, and\n" +
-			"steps of one wave may run at the same time. Nothing is opened; no archive is needed.\n\n" +
+			"steps of one wave may run at the same time. No archive is needed, and nothing is opened but the servers of nodes that\n" +
+			"stand for all their databases; of one that cannot be asked the node is shown as it is.\n\n" +
 			"restore --plan does the same for a restore." + exitHelp(exitOK, exitUsage),
 		Example:           "  salvor plan --config backupset.yaml\n  salvor plan site=sqlite:site.db uploads=dir:uploads --json",
 		ValidArgsFunction: a.completeSources,
-		RunE:              func(_ *cobra.Command, args []string) error { return a.plan(o, args) },
+		RunE:              func(c *cobra.Command, args []string) error { return a.plan(c.Context(), o, args) },
 	}
 	f := c.Flags()
 	f.BoolVar(&o.goOn, "continue", false, "plan for a dump with --continue")
@@ -34,11 +37,21 @@ func (a *app) planCommand() *cobra.Command {
 	return c
 }
 
-func (a *app) plan(o dumpOptions, sources []string) error {
+func (a *app) plan(ctx context.Context, o dumpOptions, sources []string) error {
 	if o.views < 1 {
 		return usagef("", "--views must be at least 1")
 	}
 	s, err := a.dumpSettings(sources)
+	if err != nil {
+		return err
+	}
+	err = a.expandSet(ctx, &s.set.Set, "", func(path string, err error) error {
+		if ctx.Err() != nil {
+			return err
+		}
+		a.console.problem("warning", fmt.Sprintf("node %s stands for several places, which cannot be listed: a dump has steps for each: %v", path, err))
+		return nil
+	})
 	if err != nil {
 		return err
 	}

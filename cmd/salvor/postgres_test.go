@@ -207,3 +207,39 @@ func TestPostgresResumeAfterWrites(t *testing.T) {
 		}
 	}
 }
+
+// TestPostgresLiteral resumes a dump of a server's databases whose password stands in the config itself, and plans one.
+func TestPostgresLiteral(t *testing.T) {
+	t.Parallel()
+	s := testenv.Postgres(t, testenv.PostgresOptions{Password: "secret"})
+	dir := t.TempDir()
+	s.Exec("postgres", "CREATE DATABASE app")
+	s.Exec("postgres", "CREATE ROLE plain LOGIN PASSWORD 'plain'")
+	s.Exec("app", "CREATE TABLE t (i int PRIMARY KEY)")
+	config := filepath.Join(dir, "set.yaml")
+	text := fmt.Sprintf("archive: %s/archive\nset:\n  name: site\n  children:\n    - {name: server, driver: postgres, source: %q, databases: [a*]}\n",
+		dir, s.URLAs("postgres", "plain", "plain"))
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, stderr, code := call(t, "dump", "-c", config, "-q")
+	if code != exitAccess {
+		t.Fatalf("dump without the privilege: exit code %d: %s", code, stderr)
+	}
+	run := regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`).FindString(stderr)
+	s.Exec("app", "GRANT SELECT ON t TO plain")
+	_, stderr, code = call(t, "resume", run, "--archive", filepath.Join(dir, "archive"), "-q")
+	if code != exitUsage || !strings.Contains(stderr, "held a secret") {
+		t.Errorf("resume without the config: exit code %d: %s", code, stderr)
+	}
+	mustCall(t, "resume", run, "-c", config, "-q")
+
+	if out := mustCall(t, "plan", "-c", config); !strings.Contains(out, "site/server/app") {
+		t.Errorf("the plan does not name the database:\n%s", out)
+	}
+	s.Shutdown()
+	out, stderr, code := call(t, "plan", "-c", config)
+	if code != exitOK || !strings.Contains(out, "site/server ") || !strings.Contains(stderr, "warning: node site/server stands for several places") || strings.Contains(stderr, "plain@") {
+		t.Errorf("plan without the server: exit code %d\n%s%s", code, out, stderr)
+	}
+}

@@ -257,19 +257,31 @@ func (a *app) secretsAgain(e *engine, s settings, plan *tasks.Plan, into []strin
 	return ch, nil
 }
 
+// literalOf returns the literal source of a node in a config, or that of the nearest node above it with the same driver: a
+// node that stands for many places has a child for each in a plan, and none in a config.
+func literalOf(config map[string]*tasks.Node, path, driver string) secret.Text {
+	for {
+		if n := config[path]; n != nil && n.Driver == driver {
+			return n.Literal
+		}
+		at := strings.LastIndexByte(path, '/')
+		if at < 0 {
+			return secret.Text{}
+		}
+		path = path[:at]
+	}
+}
+
 // sourcesAgain takes sources that held a secret from the config.
 func (a *app) sourcesAgain(e *engine, s settings, plan *tasks.Plan) error {
-	literals := make(map[string]secret.Text)
-	for path, n := range s.set.Set.Walk() {
-		if !n.Literal.IsEmpty() {
-			literals[path] = n.Literal
-		}
-	}
+	config := make(map[string]*tasks.Node)
+	maps.Insert(config, s.set.Set.Walk())
 	for path, n := range plan.Root.Walk() {
 		switch {
 		case n.Driver == "" || n.Source == "":
 		case n.Source == tasks.RedactedSource:
-			text, ok := literals[path]
+			text := literalOf(config, path, n.Driver)
+			ok := !text.IsEmpty()
 			if ok && s.queue != "" {
 				return errLiteral(path)
 			}

@@ -41,6 +41,7 @@ type partLine struct {
 	Size   int64  `json:"size"`
 	Stored int64  `json:"stored"`
 	Rows   int64  `json:"rows,omitempty"`
+	Digest string `json:"digest,omitempty"` // of the rows, in any order
 	SHA256 string `json:"sha256"`
 	Key    string `json:"key"`
 }
@@ -140,10 +141,14 @@ func findRecord(m archive.Manifest, name string) (archive.NodeRecord, error) {
 func (a *app) printPart(node string, p archive.PartRecord) error {
 	if a.json {
 		return a.printJSON(partLine{
-			Type: "part", Node: node, Name: p.Name, Size: p.Size, Stored: p.Stored, Rows: p.Rows, SHA256: p.SHA256, Key: p.Key,
+			Type: "part", Node: node, Name: p.Name, Size: p.Size, Stored: p.Stored, Rows: p.Rows, Digest: p.Digest, SHA256: p.SHA256, Key: p.Key,
 		})
 	}
-	return a.printf("%12d  %12d stored  %s\n", p.Size, p.Stored, quoteName(p.Name))
+	line := fmt.Sprintf("%12d  %12d stored  %s", p.Size, p.Stored, quoteName(p.Name))
+	if p.Digest != "" {
+		line += fmt.Sprintf("  %s %s", plural(p.Rows, "row", "rows"), p.Digest)
+	}
+	return a.printf("%s\n", line)
 }
 
 func (a *app) printEntry(node string, e archive.Entry) error {
