@@ -165,7 +165,7 @@ func TestRewritten(t *testing.T) {
 	requireNoError(t, "rewrite", rewriter.Wait())
 }
 
-// cutter is a proxy that cuts every connection after some bytes, while it is told to.
+// cutter is a proxy that cuts every connection after some bytes in either direction, while it is told to.
 type cutter struct {
 	port int
 	left atomic.Int64 // connections to cut
@@ -197,20 +197,28 @@ func newCutter(t *testing.T, to int, after int64) *cutter {
 					return nil
 				}
 				defer func() { _ = out.Close() }()
+				var passed atomic.Int64
+				pass := func(to, from net.Conn) {
+					buf := make([]byte, 4096)
+					for {
+						n, err := from.Read(buf)
+						if before := passed.Add(int64(n)) - int64(n); before < after && before+int64(n) >= after && c.left.Add(-1) >= 0 {
+							c.cuts.Add(1)
+							err = io.ErrUnexpectedEOF
+						} else if _, writeErr := to.Write(buf[:n]); err == nil {
+							err = writeErr
+						}
+						if err != nil {
+							_, _ = in.Close(), out.Close()
+							return
+						}
+					}
+				}
 				group.Go(func() error {
-					_, _ = io.Copy(out, in)
-					_ = out.Close()
+					pass(out, in)
 					return nil
 				})
-				n, _ := io.Copy(in, io.LimitReader(out, after))
-				if n < after {
-					return nil
-				}
-				if c.left.Add(-1) >= 0 {
-					c.cuts.Add(1)
-					return nil
-				}
-				_, _ = io.Copy(in, out)
+				pass(in, out)
 				return nil
 			})
 		}
@@ -256,6 +264,64 @@ func TestCutConnections(t *testing.T) {
 		t.Errorf("%d parts failed, %d connections were cut: the test shows nothing", failed, proxy.cuts.Load())
 	}
 	requireNoError(t, "end", v.End(t.Context()))
+}
+
+// TestCutRestore cuts connections while a database is restored: what fails is to be tried again, and in the end every row is
+// there once.
+func TestCutRestore(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	d := dumpDatabase(t, s.URL(seeded(t, s)), `{"chunk": 65536}`, nil)
+	for _, after := range []int64{3_000, 20_000, 60_000} {
+		t.Run(fmt.Sprint(after), func(t *testing.T) {
+			t.Parallel()
+			name := s.NewName()
+			proxy := newCutter(t, s.Port, after)
+			proxy.left.Store(6)
+			url := strings.Replace(s.URL(name), fmt.Sprintf(":%d/", s.Port), fmt.Sprintf(":%d/", proxy.port), 1)
+			target, rules := openSource(t, url, ""), d.rules()
+			failed := 0
+			persist := func(what string, f func(token string) error) {
+				t.Helper()
+				for {
+					err := f(fmt.Sprint("try", failed))
+					if err == nil {
+						return
+					}
+					failed++
+					for _, class := range []error{drivers.ErrViewLost, drivers.ErrFailed, drivers.ErrAccess, drivers.ErrInvalid, drivers.ErrNotFound, drivers.ErrNotEmpty, drivers.ErrCorrupt} {
+						if errors.Is(err, class) {
+							t.Fatalf("%s over a cut connection: %v is of class %v", what, err, class)
+						}
+					}
+					if failed > 20 {
+						t.Fatalf("%s: %v", what, err)
+					}
+				}
+			}
+			persist("prepare", func(string) error { return target.Prepare(t.Context(), rules, d.parts) })
+			for i, p := range d.parts {
+				if p.Base {
+					continue
+				}
+				persist("load "+p.Name, func(token string) error {
+					attempt := drivers.Attempt{Run: rules.Run, Task: fmt.Sprint(i), Token: token}
+					return target.Load(t.Context(), rules, attempt, p, bytes.NewReader(d.content[p.Name]))
+				})
+			}
+			persist("finish", func(string) error { return target.Finish(t.Context(), rules, d.parts) })
+			if failed == 0 || proxy.cuts.Load() == 0 {
+				t.Errorf("%d calls failed, %d connections were cut: the test shows nothing", failed, proxy.cuts.Load())
+			}
+			proof, err := openSource(t, s.URL(name), "").Prove(t.Context(), rules, d.parts)
+			if err != nil || len(proof.Differences) > 0 {
+				t.Errorf("proof %v, %v", proof, err)
+			}
+			if left := s.Query(name, "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'salvor%'"); left != "" {
+				t.Errorf("leftovers: %s", left)
+			}
+		})
+	}
 }
 
 // TestStoppedLoader leaves a session in the middle of a load, as a process does that was stopped: the next attempt ends it.
