@@ -5,13 +5,17 @@ package chaos_test
 import (
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"salvor/internal/testenv"
 )
@@ -33,12 +37,14 @@ func newPostgresSubject(t *testing.T) *postgresSubject {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	p.server.Exec("postgres", "CREATE DATABASE site")
+	p.server.Exec("postgres", "CREATE DATABASE beside")
+	p.server.Exec("beside", "CREATE TABLE t AS SELECT i, repeat('x', 100) AS x FROM generate_series(1, 20000) i; ALTER TABLE t ADD PRIMARY KEY (i)")
 	p.server.Tool("site", "pgbench", "-i", "-q", "-s", "2", "site")
 	p.server.Exec("site", `CREATE TABLE empty (a int); CREATE INDEX ON pgbench_accounts (abalance);
 		ALTER TABLE pgbench_accounts ADD FOREIGN KEY (bid) REFERENCES pgbench_branches;
 		CREATE MATERIALIZED VIEW total AS SELECT count(*) FROM pgbench_accounts; SELECT lo_from_bytea(0, decode(repeat('00ff', 500000), 'hex'))`)
 	p.sums = p.sum("site")
-	trial := p.round(t, 0, "")
+	trial := p.round(t, 0, create, "")
 	p.dumpTime = trial.must(t, trial.args(t, "dump")...)
 	p.restoreTime = trial.must(t, trial.args(t, "restore")...)
 	trial.compare(t)
@@ -54,22 +60,46 @@ func (p *postgresSubject) sum(db string) string {
 		(SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'salvor%')`)
 }
 
+// way is how a database is restored.
+type way string
+
+const (
+	create way = "create" // into a new database
+	clean  way = "clean"  // over another
+	only   way = "only"   // one table, beside others
+	two    way = "two"    // two databases
+)
+
+// ways are taken in turns.
+func ways() []way { return []way{clean, only, two, create} }
+
 // postgresRound is a round with a database.
 type postgresRound struct {
 	*round
 	p      *postgresSubject
+	way    way
 	target string
+	second string // the target of the second database
 	config string
 }
 
-func (p *postgresSubject) round(t *testing.T, seed uint64, queue string) *postgresRound {
+func (p *postgresSubject) round(t *testing.T, seed uint64, how way, queue string) *postgresRound {
 	t.Helper()
 	r := &postgresRound{
-		round: &round{subject: p.subject, random: rand.New(rand.NewPCG(seed, 2)), dir: t.TempDir()}, p: p, target: p.server.NewName(),
+		round: &round{subject: p.subject, random: rand.New(rand.NewPCG(seed, 2)), dir: t.TempDir()}, p: p, way: how,
+		target: p.server.NewName(), second: p.server.NewName(),
 	}
 	r.archive, r.config = filepath.Join(r.dir, "archive"), filepath.Join(r.dir, "set.yaml")
 	text := fmt.Sprintf("archive: %s\nset:\n  name: site\n  children:\n    - {name: db, driver: postgres, source: %q, chunk: 3000000}\n",
 		r.archive, p.server.URL("site"))
+	switch how {
+	case two:
+		text += fmt.Sprintf("    - {name: beside, driver: postgres, source: %q}\n", p.server.URL("beside"))
+	case clean, only:
+		p.server.Exec("postgres", "CREATE DATABASE "+r.target)
+		p.server.Exec(r.target, "CREATE TABLE old AS SELECT generate_series(1, 10) AS i")
+	case create:
+	}
 	if queue != "" {
 		text = "queue: " + queue + "\n" + text
 	}
@@ -81,7 +111,17 @@ func (r *postgresRound) args(t *testing.T, command string) []string {
 	t.Helper()
 	args := []string{command, "--config", r.config, "--quiet"}
 	if command == "restore" {
-		args = append(args, "--into", "db="+r.p.server.URL(r.target), "--create", "--prove")
+		args = append(args, "--into", "db="+r.p.server.URL(r.target), "--prove")
+		switch r.way {
+		case clean:
+			args = append(args, "--clean")
+		case only:
+			args = append(args, "--only", "db:public.pgbench_accounts")
+		case two:
+			args = append(args, "--into", "beside="+r.p.server.URL(r.second), "--create")
+		case create:
+			args = append(args, "--create")
+		}
 	}
 	return args
 }
@@ -89,10 +129,35 @@ func (r *postgresRound) args(t *testing.T, command string) []string {
 // compare tells whether the restored database is whole, every row once, and nothing is left beside it.
 func (r *postgresRound) compare(t *testing.T) {
 	t.Helper()
-	if got := r.p.sum(r.target); got != r.p.sums {
+	s := r.p.server
+	if r.way == only {
+		const query = "SELECT count(*) || ' ' || sum(hashtextextended(t::text, 0)) FROM pgbench_accounts t"
+		if got, want := s.Query(r.target, query), s.Query("site", query); got != want {
+			t.Fatalf("the restored table has %s, the source %s", got, want)
+		}
+		got := s.Query(r.target, `SELECT (SELECT count(*) FROM old), (SELECT count(*) FROM pg_index WHERE indrelid = 'pgbench_accounts'::regclass AND indisvalid),
+			(SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'), (SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'salvor%')`)
+		if got != "10|2|2|0" {
+			t.Fatalf("the target holds %s, want 10 old rows, 2 indexes, 2 tables, no leftovers", got)
+		}
+	} else if got := r.p.sum(r.target); got != r.p.sums {
 		t.Fatalf("the restored database has %s, the source %s", got, r.p.sums)
 	}
-	r.p.server.Exec("postgres", "DROP DATABASE "+r.target)
+	if r.way == two {
+		const query = "SELECT count(*) || ' ' || sum(hashtextextended(t::text, 0)) FROM t"
+		if got, want := s.Query(r.second, query), s.Query("beside", query); got != want {
+			t.Fatalf("the second restored database has %s, the source %s", got, want)
+		}
+		s.Exec("postgres", "DROP DATABASE "+r.second)
+	}
+	s.Exec("postgres", "DROP DATABASE "+r.target)
+	if left := s.Query("postgres", "SELECT COALESCE(string_agg(datname, ' '), '') FROM pg_database WHERE datname LIKE 'salvor%'"); left != "" {
+		t.Fatalf("databases are left: %s", left)
+	}
+	left, err := filepath.Glob(filepath.Join(r.archive, "runs", "*.restored"))
+	if err != nil || len(left) > 0 {
+		t.Fatalf("the archive keeps %v, %v", left, err)
+	}
 }
 
 // TestPostgresKills kills dumps, restores and resumes of a database at random moments.
@@ -103,8 +168,9 @@ func TestPostgresKills(t *testing.T) {
 	t.Logf("seed %d, %d rounds; a dump takes %v, a restore %v", seed, rounds, p.dumpTime, p.restoreTime)
 	killed := 0
 	for i := range rounds {
-		t.Run(fmt.Sprint("seed ", seed+i), func(t *testing.T) {
-			r := p.round(t, uint64(seed+i), "")
+		how := ways()[(seed+i)%len(ways())]
+		t.Run(fmt.Sprint("seed ", seed+i, " ", how), func(t *testing.T) {
+			r := p.round(t, uint64(seed+i), how, "")
 			r.underKills(t, p.dumpTime, r.args(t, "dump"))
 			r.underKills(t, p.restoreTime, r.args(t, "restore"))
 			killed += r.killed
@@ -129,10 +195,16 @@ func testPostgresFleet(t *testing.T, p *postgresSubject, seed int) {
 			f.start(t)
 		},
 		"server restarted": func(*testing.T, *fleet) { p.server.Restart() },
+		"prepare stopped":  p.stopAt("prepare"),
+		"finish stopped":   p.stopAt("finish"),
 	} {
 		t.Run(name, func(t *testing.T) {
+			stopped := strings.HasSuffix(name, " stopped")
+			if stopped {
+				t.Parallel() // it waits most of the time
+			}
 			redis := testenv.Redis(t, "--appendonly", "yes", "--appendfsync", "always")
-			r := p.round(t, uint64(seed), "")
+			r := p.round(t, uint64(seed), create, "")
 			f := &fleet{round: r.round, redis: redis}
 			t.Cleanup(func() {
 				for i := range f.workers {
@@ -141,6 +213,13 @@ func testPostgresFleet(t *testing.T, p *postgresSubject, seed int) {
 			})
 			f.start(t)
 			f.start(t)
+			if stopped {
+				// What is stopped is found by its session, not by time.
+				f.must(t, append(r.args(t, "dump"), f.options()...)...)
+				f.carryOut(t, 2*time.Millisecond, fault, r.args(t, "restore"))
+				r.compare(t)
+				return
+			}
 			f.carryOut(t, p.dumpTime, fault, r.args(t, "dump"))
 			if name == "nothing" {
 				r.sharedWork(t)
@@ -148,6 +227,38 @@ func testPostgresFleet(t *testing.T, p *postgresSubject, seed int) {
 			f.carryOut(t, p.restoreTime, fault, r.args(t, "restore"))
 			r.compare(t)
 		})
+	}
+}
+
+// stopAt returns a fault: all workers are stopped as soon as a task of a restore has a session on the target. Another takes the
+// task up when their lease is over, and then, or a while later, they go on with what they were at.
+func (p *postgresSubject) stopAt(task string) func(t *testing.T, f *fleet) {
+	return func(t *testing.T, f *fleet) {
+		t.Helper()
+		testenv.Eventually(t, time.Minute, func() string {
+			open, err := filepath.Glob(filepath.Join(f.archive, "runs", "*.open"))
+			if err != nil || len(open) != 1 {
+				return fmt.Sprint("open runs: ", open, err)
+			}
+			run := strings.TrimSuffix(filepath.Base(open[0]), ".open")
+			like := fmt.Sprintf("salvor %s %08x %%", run, crc32.ChecksumIEEE([]byte(task)))
+			if p.server.Query("postgres", "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '"+like+"'") == "0" {
+				return "no session of " + task
+			}
+			return ""
+		})
+		for _, w := range f.workers {
+			_ = w.cmd.Process.Signal(unix.SIGSTOP) // it runs until the test ends
+		}
+		stopped := slices.Clone(f.workers)
+		f.start(t)
+		select {
+		case <-time.After(away/2 + time.Duration(f.random.Int64N(int64(away)/2))):
+		case <-t.Context().Done():
+		}
+		for _, w := range stopped {
+			_ = w.cmd.Process.Signal(unix.SIGCONT)
+		}
 	}
 }
 
