@@ -233,8 +233,8 @@ func TestDropRefuses(t *testing.T) {
 	keeps(t, s, name)
 }
 
-// TestScratch drills a database on a server without its roles: no role is made there, and the scratch can be dropped.
-func TestScratch(t *testing.T) {
+// TestScratchDatabase drills a database on a server without its roles: no role is made there, and the scratch can be dropped.
+func TestScratchDatabase(t *testing.T) {
 	t.Parallel()
 	s, other := server(t), server(t)
 	db := seeded(t, s)
