@@ -28,11 +28,9 @@ func TestPostgres(t *testing.T) {
 	if got := locked.Query("postgres", "SHOW ssl"); got != "on" {
 		t.Errorf("ssl is %s", got)
 	}
-	for url, want := range map[string]string{
-		locked.URL("postgres"):                                               "",
-		locked.URLAs("postgres", testenv.PostgresUser, "wrong"):              "28P01",
-		strings.Replace(locked.URL("postgres"), "verify-full", "disable", 1): "28000",
-	} {
+	right, wrong := locked.URL("postgres"), locked.URLAs("postgres", testenv.PostgresUser, "wrong")
+	open := strings.Replace(right, "verify-full", "disable", 1)
+	for url, want := range map[string]string{right: "", wrong: "28P01", open: "28000"} {
 		conn, err := pgconn.Connect(t.Context(), url)
 		if err == nil {
 			_ = conn.Close(context.WithoutCancel(t.Context()))
