@@ -68,7 +68,7 @@ func TestStoppedTwins(t *testing.T) {
 	s := server(t)
 	d := dumpDatabase(t, s.URL(seeded(t, s)), "", nil)
 	for _, c := range []struct{ task, sql string }{
-		{taskPrepare, "BEGIN; " + progressSQL},
+		{taskPrepare, "BEGIN; CREATE SCHEMA salvor_progress; " + progressSQL},
 		{taskFinish, "BEGIN; DROP SCHEMA salvor_progress CASCADE"},
 	} {
 		t.Run(c.task, func(t *testing.T) {
@@ -97,5 +97,26 @@ func TestStoppedTwins(t *testing.T) {
 				t.Errorf("proof %v, %v", proof, err)
 			}
 		})
+	}
+}
+
+// TestLateTwin has a Prepare that was stopped after its look go on when the run is over.
+func TestLateTwin(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	d := dumpDatabase(t, s.URL(seeded(t, s)), "", nil)
+	db := s.NewDatabase()
+	target, rules := openSource(t, s.URL(db), ""), d.rules()
+	requireNoError(t, "restore", d.restore(t.Context(), target, rules))
+	c, err := readContents(d.parts)
+	requireNoError(t, "read contents", err)
+	twin, err := target.beginTask(t.Context(), rules, taskPrepare)
+	requireNoError(t, "begin", err)
+	defer twin.close(t.Context())
+	if err := twin.beginRun(t.Context(), place{}, stateEmpty, c); !errors.Is(err, errChanged) {
+		t.Errorf("begin again: %v", err)
+	}
+	if got := s.Query(db, "SELECT count(*) FROM pg_namespace WHERE nspname = 'salvor_progress'"); got != "0" {
+		t.Error("the restored database looks as if a restore went on in it")
 	}
 }

@@ -145,7 +145,18 @@ func (w *work) beginRun(ctx context.Context, p place, st state, c *contents) err
 	if err := w.exec(ctx, "BEGIN"); err != nil {
 		return fmt.Errorf("begin: %w", classify(err))
 	}
-	err := w.exec(ctx, progressSQL+placeSQL)
+	// Whoever makes this schema has the database for itself. A Prepare that was stopped after its look and goes on after the end of
+	// the run must not begin it again.
+	err := w.exec(ctx, "CREATE SCHEMA salvor_progress")
+	if err == nil && st == stateEmpty && !p.selection {
+		var n int64
+		if n, err = w.number(ctx, emptyQuery); err == nil && n != 1 {
+			err = errChanged
+		}
+	}
+	if err == nil {
+		err = w.exec(ctx, progressSQL+placeSQL)
+	}
 	if err == nil {
 		_, err = w.rows(ctx, "INSERT INTO salvor_progress.run (id) VALUES ($1)", w.run)
 	}

@@ -13,8 +13,7 @@ import (
 
 // The restore's own tables are in a schema of the target, so that what is done and what says so change together. Prepare
 // makes it, Load fails without it, Finish drops it.
-const progressSQL = `CREATE SCHEMA salvor_progress;
-CREATE TABLE salvor_progress.run (id text PRIMARY KEY, started timestamptz NOT NULL DEFAULT pg_catalog.now());
+const progressSQL = `CREATE TABLE salvor_progress.run (id text PRIMARY KEY, started timestamptz NOT NULL DEFAULT pg_catalog.now());
 CREATE TABLE salvor_progress.done (item text PRIMARY KEY, tbl text NOT NULL, at timestamptz NOT NULL DEFAULT pg_catalog.now());
 CREATE TABLE salvor_progress.tbl (tbl text PRIMARY KEY, parts bigint NOT NULL);
 CREATE TABLE salvor_progress.statement (seq bigint PRIMARY KEY, phase text NOT NULL, tbl text NOT NULL, uses text NOT NULL, label text NOT NULL,
