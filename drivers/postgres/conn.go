@@ -185,8 +185,8 @@ func (c *conn) text(ctx context.Context, sql string, args ...string) (string, er
 }
 
 // number is text for a whole number.
-func (c *conn) number(ctx context.Context, sql string, args ...string) (int64, error) {
-	text, err := c.text(ctx, sql, args...)
+func (c *conn) number(ctx context.Context, sql string) (int64, error) {
+	text, err := c.text(ctx, sql)
 	if err != nil {
 		return 0, err
 	}

@@ -186,14 +186,14 @@ func (s *postgresServer) compare(ctx context.Context, d postgresDatabase) (err e
 				return err
 			}
 		}
-		u, err := s.copied(ctx, false, func(copied string) (usage, error) {
-			return s.salvor(ctx, "restore", "--archive", filepath.Join(dir, "salvor"), "--create", "--into", s.source(copied))
+		u, err := s.copied(ctx, func(copied string) (usage, error) {
+			return s.salvor(ctx, "restore", "--archive", filepath.Join(dir, "salvor"), "--into", s.source(copied))
 		})
 		if err != nil {
 			return err
 		}
 		back = append(back, u)
-		u, err = s.copied(ctx, true, func(copied string) (usage, error) {
+		u, err = s.copied(ctx, func(copied string) (usage, error) {
 			return s.client(ctx, "pg_restore", "-j2", "-d", copied, filepath.Join(dir, "pg_dump -Fd -j2"))
 		})
 		if err != nil {
@@ -220,16 +220,14 @@ func (s *postgresServer) compare(ctx context.Context, d postgresDatabase) (err e
 	return s.sql(ctx, "postgres", "DROP DATABASE "+d.name)
 }
 
-// copied runs a restore into a database of its own.
-func (s *postgresServer) copied(ctx context.Context, create bool, run func(string) (usage, error)) (usage, error) {
+// copied runs a restore into an empty database of its own.
+func (s *postgresServer) copied(ctx context.Context, run func(string) (usage, error)) (usage, error) {
 	const name = "copied"
 	if err := s.sql(ctx, "postgres", "DROP DATABASE IF EXISTS "+name); err != nil {
 		return usage{}, err
 	}
-	if create {
-		if err := s.sql(ctx, "postgres", "CREATE DATABASE "+name); err != nil {
-			return usage{}, err
-		}
+	if err := s.sql(ctx, "postgres", "CREATE DATABASE "+name); err != nil {
+		return usage{}, err
 	}
 	if err := s.sql(ctx, "postgres", "CHECKPOINT"); err != nil {
 		return usage{}, err
