@@ -16,18 +16,47 @@ type restoredDocument struct {
 	Detail json.RawMessage `json:"detail,omitempty"`
 }
 
-// restoredKey names the note of a node that a run has restored.
-func restoredKey(run, node string) string {
-	return runsDir + run + "." + encodeName(node, encodeDots) + restoredEnd
+// noteKey names a run's note of a node.
+func noteKey(run, node, end string) string {
+	return runsDir + run + "." + encodeName(node, encodeDots) + end
 }
 
-const restoredEnd = ".restored"
+// The ends of the keys of notes: of a node that is restored, and of what was found in its target's place.
+const (
+	restoredEnd = ".restored"
+	foundEnd    = ".found"
+)
 
-// isRestoredKey tells whether a key may be that of a note.
-func isRestoredKey(key string) bool {
+// isNoteKey tells whether a key may be that of a note.
+func isNoteKey(key string) bool {
 	name, ok := strings.CutPrefix(key, runsDir)
 	run, _, dotted := strings.Cut(name, ".")
-	return ok && dotted && validRun(run) && strings.HasSuffix(name, restoredEnd)
+	return ok && dotted && validRun(run) && (strings.HasSuffix(name, restoredEnd) || strings.HasSuffix(name, foundEnd))
+}
+
+// KeepFound notes what a run found in the place that it is going to restore a node to, any JSON, unless that is noted already,
+// and returns what is: the first word counts, whoever resumes the run.
+func (a *Archive) KeepFound(ctx context.Context, run, node string, found json.RawMessage) (json.RawMessage, error) {
+	if err := checkNote(run, node); err != nil {
+		return nil, err
+	}
+	data, err := encodeDocument(restoredDocument{envelope{typeRestored, Format}, run, node, found})
+	if err != nil {
+		return nil, fmt.Errorf("encode note of node %s: %w", node, err)
+	}
+	key := noteKey(run, node, foundEnd)
+	err = a.store.putNew(ctx, key, data)
+	if err == nil || !errors.Is(err, ErrExists) {
+		return found, err
+	}
+	doc, err := a.readNote(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if doc.Run != run || doc.Node != node {
+		return nil, corrupt(key, "note is of node %s in run %s", doc.Node, doc.Run)
+	}
+	return doc.Detail, nil
 }
 
 // KeepRestored notes that a run has restored a node, with detail, any JSON, so that a resume does not begin with it again. A
@@ -40,7 +69,7 @@ func (a *Archive) KeepRestored(ctx context.Context, run, node string, detail jso
 	if err != nil {
 		return fmt.Errorf("encode note of node %s: %w", node, err)
 	}
-	return a.store.put(ctx, restoredKey(run, node), data)
+	return a.store.put(ctx, noteKey(run, node, restoredEnd), data)
 }
 
 func checkNote(run, node string) error {
@@ -56,8 +85,8 @@ func (a *Archive) Restored(ctx context.Context, run, node string) (json.RawMessa
 	if err := checkNote(run, node); err != nil {
 		return nil, false, err
 	}
-	key := restoredKey(run, node)
-	doc, err := a.readRestored(ctx, key)
+	key := noteKey(run, node, restoredEnd)
+	doc, err := a.readNote(ctx, key)
 	if err == nil && (doc.Run != run || doc.Node != node) {
 		return nil, false, nil // names that are cut may share a key
 	}
@@ -70,21 +99,25 @@ func (a *Archive) Restored(ctx context.Context, run, node string) (json.RawMessa
 	return doc.Detail, true, nil
 }
 
-func (a *Archive) readRestored(ctx context.Context, key string) (restoredDocument, error) {
+func (a *Archive) readNote(ctx context.Context, key string) (restoredDocument, error) {
 	var doc restoredDocument
+	end := restoredEnd
+	if strings.HasSuffix(key, foundEnd) {
+		end = foundEnd
+	}
 	if _, err := a.document(ctx, key, typeRestored, &doc); err != nil {
 		return doc, err
 	}
-	if checkNote(doc.Run, doc.Node) != nil || restoredKey(doc.Run, doc.Node) != key {
+	if checkNote(doc.Run, doc.Node) != nil || noteKey(doc.Run, doc.Node, end) != key {
 		return doc, corrupt(key, "note is of node %s in run %s", doc.Node, doc.Run)
 	}
 	return doc, nil
 }
 
-// ForgetRestored removes the note of a node, of a run that is not resumed any more. One that is absent is no error.
+// ForgetRestored removes the notes of a node, of a run that is not resumed any more. One that is absent is no error.
 func (a *Archive) ForgetRestored(ctx context.Context, run, node string) error {
 	if err := checkNote(run, node); err != nil {
 		return err
 	}
-	return a.store.remove(ctx, restoredKey(run, node))
+	return errors.Join(a.store.remove(ctx, noteKey(run, node, restoredEnd)), a.store.remove(ctx, noteKey(run, node, foundEnd)))
 }

@@ -24,6 +24,13 @@ func TestRestored(t *testing.T) {
 				}
 			}
 		}
+		for node, want := range map[string]string{"site": `"first"`, long: `"first"`} { // the first word counts
+			for _, found := range []string{want, `"later"`} {
+				if got, err := a.KeepFound(ctx, testRun, node, json.RawMessage(found)); err != nil || string(got) != want {
+					t.Errorf("found in the place of %s: %s, %v, want %s", node, got, err, want)
+				}
+			}
+		}
 		if _, ok, err := a.Restored(ctx, testRun+"1", "site"); ok || err != nil {
 			t.Errorf("another run's note: %v, %v", ok, err)
 		}
@@ -33,7 +40,7 @@ func TestRestored(t *testing.T) {
 		if s, findings := verify(t, a); s.Foreign+s.Strays > 0 || len(findings) > 0 {
 			t.Errorf("verify: %+v, %v", s, findings)
 		}
-		overwrite(t, a, restoredKey(testRun, "site"), []byte("{}\n"))
+		overwrite(t, a, noteKey(testRun, "site", restoredEnd), []byte("{}\n"))
 		if _, ok, err := a.Restored(ctx, testRun, "site"); ok || err != nil {
 			t.Errorf("a damaged note: %v, %v", ok, err)
 		}
@@ -45,7 +52,7 @@ func TestRestored(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if n := len(keys(t, a)); n != 4 { // the marker, README.txt, and two notes
+		if n := len(keys(t, a)); n != 5 { // the marker, README.txt, two notes of what is restored and one of what was found
 			t.Errorf("%d objects: %q", n, keys(t, a))
 		}
 		wantError(t, a.KeepRestored(ctx, "a/b", "site", nil), ErrInvalid)

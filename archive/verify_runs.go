@@ -19,8 +19,8 @@ func (v *verifier) runs(ctx context.Context, refs []Ref) error {
 			v.found(Stray, o.key, Ref{})
 			return nil
 		}
-		if isRestoredKey(o.key) {
-			problem := v.read(ctx, func() error { _, err := v.archive.readRestored(ctx, o.key); return err })
+		if isNoteKey(o.key) {
+			problem := v.read(ctx, func() error { _, err := v.archive.readNote(ctx, o.key); return err })
 			if problem != nil && !errors.Is(problem, errMissing) {
 				v.lose(ctx, o.key, problem, owner{}, "", 0)
 			}

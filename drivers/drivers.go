@@ -142,6 +142,9 @@ type Target struct {
 	// and every Problem told, before the notes are removed: from then on nothing in the target says that it was this run that
 	// made it. An error keeps the notes, and is returned by Finish.
 	Finished func(ctx context.Context) error `json:"-"`
+	// Found, where it is not nil, keeps what a restore with Clean found in its place, by a name of the driver's, and returns what the
+	// run found there first: a driver removes nothing else, however late the run is resumed.
+	Found func(ctx context.Context, what string) (first string, err error) `json:"-"`
 	// Open opens the content of a part that the dump holds, which is never larger than its Size and ends in an error where
 	// it is not what was dumped. The caller closes it. Nil where there are no parts with [Part].Base.
 	Open func(ctx context.Context, part Part) (io.ReadCloser, error) `json:"-"`

@@ -61,3 +61,24 @@ func (a *attempt) keepRestored(ctx context.Context, r tasks.Restored) error {
 	}
 	return nil
 }
+
+// keepFound keeps what the run found first in its target's place, and returns it.
+func (a *attempt) keepFound(ctx context.Context, what string) (string, error) {
+	path := a.claim.Task.Node
+	data, err := json.Marshal(what)
+	if err != nil {
+		return "", fmt.Errorf("encode what was found: %w", err)
+	}
+	kept, err := a.run.archive.KeepFound(ctx, a.claim.Run, path, data)
+	if errors.Is(err, archive.ErrAccess) || errors.Is(err, archive.ErrNoSpace) {
+		a.cfg.Log.WarnContext(ctx, "the archive cannot be written: it is not noted what was in the target's place", "node", path, "error", err)
+		return what, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("note what was in the place of node %s: %w", path, err)
+	}
+	if err := json.Unmarshal(kept, &what); err != nil {
+		return "", fmt.Errorf("%w: decode what was in the place of node %s: %w", archive.ErrCorrupt, path, err)
+	}
+	return what, nil
+}

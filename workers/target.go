@@ -71,6 +71,7 @@ func (a *attempt) openTarget(ctx context.Context) (*target, error) {
 			}
 			return nil, fmt.Errorf("open part %s: %w: the dump has no such part", part.Name, drivers.ErrInvalid)
 		},
+		Found: a.keepFound,
 	}
 	return t, nil
 }

@@ -26,7 +26,7 @@ const (
 
 // lockPart locks a part's table. The holder has it locked already; but whoever waits to change it stands before this
 // session, and to wait for that one, which waits for the holder, which waits for this part, would be for ever. So it
-// does not wait: it asks again for a while, then says so.
+// does not wait: it asks again for a while, then the view gives way, and the node begins again with another.
 func (v *view) lockPart(ctx context.Context, w *wire, r *ref) error {
 	sql := "SAVEPOINT lock_part; LOCK TABLE ONLY " + qualified(r.Schema, r.Table) + " IN ACCESS SHARE MODE NOWAIT; RELEASE SAVEPOINT lock_part"
 	for try := 1; ; try++ {
@@ -44,8 +44,8 @@ func (v *view) lockPart(ctx context.Context, w *wire, r *ref) error {
 			return v.source.hint(classify(err))
 		}
 		if try == lockTries {
-			return drivers.WithHint(fmt.Errorf("another session waits to change it: %w", err),
-				"a migration or a VACUUM FULL that began during the dump waits for its end: run it before or after")
+			return drivers.WithHint(fmt.Errorf("%w: another session waits to change it, and everybody behind that one: %w", drivers.ErrViewLost, err),
+				"a migration or a VACUUM FULL began during the dump: run it before or after")
 		}
 		select {
 		case <-ctx.Done():

@@ -145,7 +145,9 @@ func (d *database) settleSQL(name string) []string {
 	if d.Limit != "" && d.Limit != "-1" {
 		list = append(list, "ALTER DATABASE "+quoted+" CONNECTION LIMIT "+d.Limit)
 	}
-	if d.GrantsOnly {
+	if !d.GrantsOnly {
+		list = append(list, "GRANT CONNECT, TEMPORARY ON DATABASE "+quoted+" TO PUBLIC") // the default, which create took
+	} else {
 		list = append(list, "REVOKE ALL ON DATABASE "+quoted+" FROM PUBLIC")
 		for _, g := range d.Grants {
 			list = append(list, strings.Replace(g, "ON DATABASE %s TO", "ON DATABASE "+quoted+" TO", 1))

@@ -71,6 +71,9 @@ func (s *Source) prepare(ctx context.Context, r *recipe) error {
 	if err := s.verdict(r.target, f); err != nil {
 		return err
 	}
+	if err := s.first(ctx, r.target, f); err != nil {
+		return err
+	}
 	only := len(r.target.Only) > 0
 	switch {
 	case f.state == stateAbsent && s.isScratch():

@@ -193,6 +193,11 @@ func (s *Source) create(ctx context.Context, m *conn, d *database) error {
 		}
 		return err
 	}
+	// Until it is whole, nobody shall take it for the old one and write into it; but superusers cannot be kept out.
+	sql = "REVOKE CONNECT, TEMPORARY ON DATABASE " + ident(name) + " FROM PUBLIC"
+	if err := m.exec(ctx, sql); err != nil {
+		return statementError("keep others out of database "+name, sql, told(ctx, err))
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -188,7 +189,6 @@ func TestCleanGoesOn(t *testing.T) {
 		},
 	} {
 		name := occupied(s, "")
-		s.Exec("postgres", "ALTER DATABASE "+name+" IS_TEMPLATE true")
 		target := openSource(t, s.URL(name), "")
 		stopped := mustLook(t, target, rules, d)
 		stop(target, name)
@@ -253,4 +253,78 @@ func TestScratchDatabase(t *testing.T) {
 		t.Errorf("%s databases are left", got)
 	}
 	s.Exec(db, "ALTER SUBSCRIPTION sub SET (slot_name = NONE); DROP SUBSCRIPTION sub")
+}
+
+// TestLateResume resumes a restore with Clean when another one has put its own database in that place: that one stays.
+func TestLateResume(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	d := dumpDatabase(t, s.URL(seeded(t, s)), "", nil)
+	name := occupied(s, "")
+	target := openSource(t, s.URL(name), "")
+	first := ""
+	early := d.rules()
+	early.Create, early.Clean = false, true
+	early.Found = func(_ context.Context, what string) (string, error) {
+		if first == "" {
+			first = what
+		}
+		return first, nil
+	}
+	requireNoError(t, "check", target.CheckTarget(t.Context(), early, d.parts))
+	other := d.rules()
+	other.Run, other.Create, other.Clean = "other", false, true
+	requireNoError(t, "restore", d.restore(t.Context(), target, other))
+	s.Exec(name, "CREATE TABLE written_since AS SELECT 1 AS n")
+	for what, err := range map[string]error{
+		"check":   target.CheckTarget(t.Context(), early, d.parts),
+		"prepare": target.Prepare(t.Context(), early, d.parts),
+	} {
+		if !errors.Is(err, drivers.ErrNotEmpty) || !strings.Contains(err.Error(), "another was put in its place since") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if got := s.Query(name, "SELECT n FROM written_since"); got != "1" {
+		t.Errorf("what was written since: %q", got)
+	}
+	// What it found may be gone, and then it is made anew.
+	s.Exec("postgres", "DROP DATABASE "+name)
+	requireNoError(t, "restore", d.restore(t.Context(), target, early))
+}
+
+// TestNeverDropped lists what --clean leaves alone, whatever the role may do.
+func TestNeverDropped(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	d := dumpDatabase(t, s.URL(seeded(t, s)), "", nil)
+	rules := d.rules()
+	rules.Create, rules.Clean = false, true
+	marked := occupied(s, "")
+	s.Exec("postgres", "ALTER DATABASE "+marked+" IS_TEMPLATE true")
+	for name, want := range map[string]string{marked: "it is a template", "template1": "it is the server's own"} {
+		err := openSource(t, s.URL(name), "").CheckTarget(t.Context(), rules, d.parts)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("restore over %s: %v, want %q", name, err, want)
+		}
+	}
+}
+
+// TestKeptOut: while it is filled, a new database is open to nobody but its maker and superusers; then it is as ever.
+func TestKeptOut(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	s.Exec("postgres", "CREATE ROLE kept_out LOGIN")
+	d := dumpDatabase(t, s.URL(seeded(t, s)), "", nil)
+	rules := d.rules()
+	name := s.NewName()
+	target := openSource(t, s.URL(name), "")
+	may := "SELECT has_database_privilege('kept_out', '" + name + "', 'CONNECT')::text"
+	requireNoError(t, "prepare", target.Prepare(t.Context(), rules, d.parts))
+	if got := s.Query("postgres", may); got != "false" {
+		t.Errorf("another role may connect to a database that is not whole: %s", got)
+	}
+	requireNoError(t, "restore", d.restore(t.Context(), target, rules))
+	if got := s.Query("postgres", may); got != "true" {
+		t.Errorf("another role may connect to the restored database: %s", got)
+	}
 }

@@ -112,6 +112,8 @@ type found struct {
 	owned     bool   // the role owns the database, by itself or as a member
 	maker     bool   // the role may create databases
 	uses      string // subscriptions, which keep the database from being dropped
+	slots     string // replication slots, which go with it
+	template  bool   // it is marked as a template
 }
 
 // look finds out what the target is. It changes nothing.
@@ -130,12 +132,14 @@ func (s *Source) look(ctx context.Context, target drivers.Target, c *contents) (
 	}
 	rows, err := w.rows(ctx, `SELECT d.oid, pg_catalog.pg_has_role(d.datdba, 'USAGE')::text,
 		(SELECT rolsuper OR rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER)::text,
-		COALESCE((SELECT pg_catalog.string_agg(pg_catalog.quote_ident(subname), ', ' ORDER BY subname) FROM pg_catalog.pg_subscription WHERE subdbid = d.oid), '')
+		COALESCE((SELECT pg_catalog.string_agg(pg_catalog.quote_ident(subname), ', ' ORDER BY subname) FROM pg_catalog.pg_subscription WHERE subdbid = d.oid), ''),
+		COALESCE((SELECT pg_catalog.string_agg(pg_catalog.quote_ident(slot_name), ', ' ORDER BY slot_name) FROM pg_catalog.pg_replication_slots WHERE database = d.datname), ''),
+		d.datistemplate::text
 		FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()`)
 	if err != nil || len(rows) == 0 {
 		return nil, fmt.Errorf("look at target: %w", classify(errors.Join(err, ctx.Err())))
 	}
-	f := &found{oid: rows[0][0], owned: rows[0][1] == "true", maker: rows[0][2] == "true", uses: rows[0][3]}
+	f := &found{oid: rows[0][0], owned: rows[0][1] == "true", maker: rows[0][2] == "true", uses: rows[0][3], slots: rows[0][4], template: rows[0][5] == "true"}
 	if f.run, f.selection, err = w.begun(ctx); err != nil {
 		return nil, err
 	}
@@ -203,6 +207,10 @@ func (s *Source) lookOnly(ctx context.Context, w *conn, c *contents, f *found) e
 // verdict turns what a target is into what is to be done: nil for going on.
 func (s *Source) verdict(target drivers.Target, f *found) error {
 	only := len(target.Only) > 0
+	if s.config.Database == "template0" || s.config.Database == "template1" {
+		return drivers.WithHint(fmt.Errorf("restore into database %s: %w: it is the server's own, and new databases are copies of it", s.name(), drivers.ErrInvalid),
+			"name another database")
+	}
 	switch f.state {
 	case stateEmpty, stateEqual, stateBegun:
 		return nil
@@ -244,8 +252,14 @@ func (s *Source) verdict(target drivers.Target, f *found) error {
 func (s *Source) droppable(f *found) error {
 	what := "replace database " + s.name()
 	switch {
-	case s.config.Database == "postgres" || strings.HasPrefix(s.config.Database, "template"):
+	case s.config.Database == "postgres":
 		return fmt.Errorf("%s: %w: it is the server's own", what, drivers.ErrInvalid)
+	case f.template:
+		return drivers.WithHint(fmt.Errorf("%s: %w: it is a template, which keeps it from being dropped", what, drivers.ErrFailed),
+			"ALTER DATABASE … IS_TEMPLATE false, if it shall be dropped")
+	case f.slots != "":
+		return drivers.WithHint(fmt.Errorf("%s: %w: it has the replication slots %s, and their consumers' positions", what, drivers.ErrFailed, f.slots),
+			"drop the slots first (pg_drop_replication_slot), if nobody needs them")
 	case f.uses != "":
 		return drivers.WithHint(fmt.Errorf("%s: %w: it has subscriptions: %s", what, drivers.ErrFailed, f.uses), subscriptionHint)
 	case !f.owned || !f.maker:
@@ -274,7 +288,31 @@ func (s *Source) CheckTarget(ctx context.Context, target drivers.Target, parts [
 	if err != nil {
 		return told(ctx, err)
 	}
-	return s.verdict(target, f)
+	if err := s.verdict(target, f); err != nil {
+		return err
+	}
+	return s.first(ctx, target, f)
+}
+
+// first tells whether the database that is going to be dropped is the one that the run found at its beginning. A run may be
+// resumed when another restore has long put its own in that place, and users have written to it.
+func (s *Source) first(ctx context.Context, target drivers.Target, f *found) error {
+	if target.Found == nil || !target.Clean || len(target.Only) > 0 || f.state == stateBegun || f.state == stateEmpty || f.state == stateEqual {
+		return nil
+	}
+	what := "no database"
+	if f.oid != "" {
+		what = "database " + f.oid
+	}
+	was, err := target.Found(ctx, what)
+	if err != nil {
+		return err
+	}
+	if was == what || f.oid == "" { // nothing is lost where there is nothing
+		return nil
+	}
+	return drivers.WithHint(fmt.Errorf("replace database %s: %w: it is not what this restore found there when it began (%s, now %s): another was put in its place since",
+		s.name(), drivers.ErrNotEmpty, was, what), "begin a new restore, if this one shall be dropped too")
 }
 
 // targetTables lists the target's tables by key.
