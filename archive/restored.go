@@ -59,6 +59,18 @@ func (a *Archive) KeepFound(ctx context.Context, run, node string, found json.Ra
 	return doc.Detail, nil
 }
 
+// HasFound tells whether a run noted what it found in a node's place.
+func (a *Archive) HasFound(ctx context.Context, run, node string) (bool, error) {
+	if err := checkNote(run, node); err != nil {
+		return false, err
+	}
+	_, err := a.store.stat(ctx, noteKey(run, node, foundEnd))
+	if errors.Is(err, errMissing) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // KeepRestored notes that a run has restored a node, with detail, any JSON, so that a resume does not begin with it again. A
 // later note of the same node replaces it.
 func (a *Archive) KeepRestored(ctx context.Context, run, node string, detail json.RawMessage) error {

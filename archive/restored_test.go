@@ -31,6 +31,11 @@ func TestRestored(t *testing.T) {
 				}
 			}
 		}
+		for node, want := range map[string]bool{"site": true, "other": false} {
+			if got, err := a.HasFound(ctx, testRun, node); err != nil || got != want {
+				t.Errorf("something was found in the place of %s: %v, %v", node, got, err)
+			}
+		}
 		if _, ok, err := a.Restored(ctx, testRun+"1", "site"); ok || err != nil {
 			t.Errorf("another run's note: %v, %v", ok, err)
 		}

@@ -137,6 +137,9 @@ func (c *Coordinator) Resume(ctx context.Context, r ResumeRequest) (Outcome, err
 	if err := c.checkTrust(ctx, r.Archive, plan); err != nil {
 		return Outcome{}, err
 	}
+	if err := checkLook(ctx, r.Archive, plan, r.Run.Started); err != nil {
+		return Outcome{}, err
+	}
 	if r.Confirm != nil {
 		if err := r.Confirm(plan); err != nil {
 			return Outcome{}, err
@@ -167,6 +170,38 @@ func (c *Coordinator) Resume(ctx context.Context, r ResumeRequest) (Outcome, err
 		}
 	}
 	return c.carryOut(ctx, r.Archive, plan, nil, r.Watch)
+}
+
+// checkLook refuses to go on with a restore that may drop what is in its targets' places and ended before it looked at them, if
+// another restore began since: what is there now may be that one's.
+func checkLook(ctx context.Context, a *archive.Archive, plan tasks.Plan, started time.Time) error {
+	if plan.Operation != tasks.OpRestore || !plan.Restore.Clean {
+		return nil
+	}
+	looked := true
+	for node := range plan.Restore.Nodes {
+		found, err := a.HasFound(ctx, plan.Run, node)
+		if err != nil {
+			return fmt.Errorf("look for what was found: %w", err)
+		}
+		looked = looked && found
+	}
+	if looked {
+		return nil
+	}
+	runs, err := a.Runs(ctx)
+	if err != nil {
+		return fmt.Errorf("look for other runs: %w", err)
+	}
+	for _, other := range runs {
+		if other.Operation == string(tasks.OpRestore) && other.Run != plan.Run && other.Started.After(started) {
+			return &resumeError{
+				fmt.Errorf("resume run %s: %w: it ended before it looked at its targets, and run %s has restored since", plan.Run, archive.ErrInvalid, other.Run),
+				"begin a new restore, if what is there now shall be dropped",
+			}
+		}
+	}
+	return nil
 }
 
 // claim begins the run's next life. Of two who do so at once, one gets [ErrRunAlive].

@@ -235,6 +235,12 @@ func (a *app) secretsAgain(e *engine, s settings, plan *tasks.Plan, into []strin
 		}
 	}
 	for _, text := range into {
+		name, _, _ := strings.Cut(text, "=")
+		if path, _, err := plan.Root.Find(name); err == nil {
+			if _, asked := again.nodes[path]; !asked && plan.Restore.Nodes[path].Elsewhere {
+				return ch, usagef("leave --into out: the run goes on where it began", "the target of node %s is known", path)
+			}
+		}
 		if err := again.readInto(text); err != nil {
 			return ch, err
 		}

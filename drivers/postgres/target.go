@@ -297,18 +297,24 @@ func (s *Source) CheckTarget(ctx context.Context, target drivers.Target, parts [
 // first tells whether the database that is going to be dropped is the one that the run found at its beginning. A run may be
 // resumed when another restore has long put its own in that place, and users have written to it.
 func (s *Source) first(ctx context.Context, target drivers.Target, f *found) error {
-	if target.Found == nil || !target.Clean || len(target.Only) > 0 || f.state == stateBegun || f.state == stateEmpty || f.state == stateEqual {
+	if target.Found == nil || !target.Clean || len(target.Only) > 0 || f.state == stateBegun {
 		return nil
 	}
-	what := "no database"
-	if f.oid != "" {
-		what = "database " + f.oid
+	what := "database " + f.oid
+	switch f.state {
+	case stateAbsent:
+		what = "no database"
+	case stateEmpty:
+		what += " with nothing in it"
+	case stateEqual:
+		what += " with what was dumped"
+	default:
 	}
 	was, err := target.Found(ctx, what)
 	if err != nil {
 		return err
 	}
-	if was == what || f.oid == "" { // nothing is lost where there is nothing
+	if was == what || f.state != stateForeign && f.state != stateOccupied { // nothing is dropped
 		return nil
 	}
 	return drivers.WithHint(fmt.Errorf("replace database %s: %w: it is not what this restore found there when it began (%s, now %s): another was put in its place since",
