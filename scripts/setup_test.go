@@ -74,7 +74,8 @@ func (m machine) run(t *testing.T, arguments ...string) (string, int) {
 		t.Fatal(err)
 	}
 	command := exec.CommandContext(t.Context(), shell, append([]string{"./setup"}, arguments...)...)
-	command.Env = []string{"PATH=" + m.bin, "POLICY_RC_D=" + m.policy}
+	// Servers that this computer has outside the PATH are none of the made-up one's.
+	command.Env = []string{"PATH=" + m.bin, "POLICY_RC_D=" + m.policy, "POSTGRES_HOMES=", "MARIADB_HOMES="}
 	var out bytes.Buffer
 	command.Stdout, command.Stderr = &out, &out
 	err = command.Run()
@@ -98,7 +99,7 @@ func (m machine) asRoot(t *testing.T) []string {
 }
 
 func everything() []string {
-	return []string{"gcc", "redis-server", "sqlite3", "unzip", "zstd", "jq", "git", "postgres"}
+	return []string{"gcc", "redis-server", "sqlite3", "unzip", "zstd", "jq", "git", "postgres", "mariadbd", "mariadb-dump"}
 }
 
 func TestSetupSaysNothingWhereAllIsThere(t *testing.T) {
@@ -114,7 +115,7 @@ func TestSetupSaysNothingWhereAllIsThere(t *testing.T) {
 
 func TestSetupInstalls(t *testing.T) {
 	t.Parallel()
-	lacking := []string{"redis-server", "zstd"}
+	lacking := []string{"redis-server", "zstd", "mariadbd", "mariadb-dump"}
 	cases := []struct {
 		manager string
 		has     []string
@@ -122,24 +123,24 @@ func TestSetupInstalls(t *testing.T) {
 	}{
 		{
 			manager: "apt-get",
-			has:     []string{"gcc", "sqlite3", "unzip", "jq", "git", "apt-get", "systemctl"},
+			has:     []string{"gcc", "sqlite3", "unzip", "jq", "git", "postgres", "apt-get", "systemctl"},
 			want: []string{
 				`sh -c printf "#!/bin/sh\nexit 101\n" >"$1" && chmod 755 "$1" sh POLICY`,
 				"env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 update",
-				"env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 install redis-server zstd",
+				"env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 install mariadb-client mariadb-server-core redis-server zstd",
 				"rm -f POLICY",
 				"systemctl --quiet disable redis-server.service",
 			},
 		},
 		{
 			manager: "dnf",
-			has:     []string{"gcc", "sqlite3", "unzip", "jq", "git", "dnf"},
-			want:    []string{"dnf -q -y install redis zstd"},
+			has:     []string{"gcc", "sqlite3", "unzip", "jq", "git", "postgres", "dnf"},
+			want:    []string{"dnf -q -y install mariadb mariadb-server redis zstd"},
 		},
 		{
 			manager: "apk",
-			has:     []string{"gcc", "sqlite3", "unzip", "jq", "git", "apk"},
-			want:    []string{"apk add --quiet --no-progress redis zstd"},
+			has:     []string{"gcc", "sqlite3", "unzip", "jq", "git", "postgres", "apk"},
+			want:    []string{"apk add --quiet --no-progress mariadb mariadb-client redis zstd"},
 		},
 	}
 	for _, c := range cases {
@@ -148,7 +149,7 @@ func TestSetupInstalls(t *testing.T) {
 			m := newMachine(t, "Linux", c.has...)
 			m.allowSudo(t, lacking...)
 			out, code := m.run(t, "test")
-			if code != 0 || !strings.HasPrefix(out, "setup: installing redis") {
+			if code != 0 || !strings.HasPrefix(out, "setup: installing mariadb") {
 				t.Errorf("exit %d, wrote %q", code, out)
 			}
 			var got []string
@@ -198,9 +199,9 @@ func TestSetupFailsWithAHint(t *testing.T) {
 			"macOS",
 			func(t *testing.T) machine { t.Helper(); return newMachine(t, "Darwin", "git", "zstd", "jq", "unzip") },
 			"test",
-			"setup: error: the tests need programs that are not installed: gcc redis-server sqlite3\n" +
+			"setup: error: the tests need programs that are not installed: gcc redis-server sqlite3 postgres mariadbd mariadb-dump\n" +
 				"setup: hint: run: xcode-select --install\n" +
-				"setup: hint: run: brew install redis sqlite\n",
+				"setup: hint: run: brew install mariadb postgresql@17 redis sqlite\n",
 		},
 		{
 			"another system",
