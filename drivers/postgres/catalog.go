@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"salvor/drivers"
+	"salvor/drivers/internal/rows"
 )
 
 // table is a relation with rows of its own.
@@ -37,12 +38,7 @@ func (t *table) key() string { return keyOf(t.schema, t.name) }
 func (t *table) label() string { return t.schema + "." + t.name }
 
 // keyOf names a table so that a person recognises it and no other has the name.
-func keyOf(schema, name string) string { return escapeName(schema) + "." + escapeName(name) }
-
-// escapeName percent-encodes what separates names, and the percent sign.
-func escapeName(name string) string {
-	return strings.NewReplacer("%", "%25", "/", "%2F", ".", "%2E").Replace(name)
-}
+func keyOf(schema, name string) string { return rows.Key(schema, name) }
 
 // tablesQuery asks for nothing that waits for a lock (a size would): a table that somebody has locked is named, not waited
 // for without a limit, and one that is not dumped does not matter. The names come with the oid: the relation behind the name

@@ -1,13 +1,13 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"time"
 
 	"salvor/drivers"
+	"salvor/drivers/internal/rows"
 )
 
 // dumpTable writes the rows of a table or of a range of it.
@@ -57,101 +57,20 @@ func (v *view) lockPart(ctx context.Context, w *wire, r *ref) error {
 
 // copyRows writes what a COPY gives, counts and hashes its rows, and splits the output into objects.
 func (v *view) copyRows(ctx context.Context, w *wire, sql, what string, out io.Writer) (drivers.Counts, error) {
-	sink := &rowSink{out: out, split: v.source.split}
-	sink.splitter, _ = out.(drivers.Splitter)
-	err := w.copyOut(ctx, sql, sink.write)
+	sink := rows.NewSink(out, v.source.split)
+	err := w.copyOut(ctx, sql, sink.Write)
 	if err == nil {
-		err = sink.flush()
+		err = sink.Flush()
 	}
 	switch {
-	case sink.err != nil && ctx.Err() == nil:
-		return drivers.Counts{}, sink.err
+	case sink.Err() != nil && ctx.Err() == nil:
+		return drivers.Counts{}, sink.Err()
 	case err != nil && ctx.Err() != nil:
 		return drivers.Counts{}, context.Cause(ctx)
 	case err != nil:
 		return drivers.Counts{}, fmt.Errorf("dump %s: %w", what, v.source.hint(classify(err)))
-	case !sink.digest.whole():
+	case !sink.Whole():
 		return drivers.Counts{}, fmt.Errorf("dump %s: %w: the last row has no end", what, errProtocol)
 	}
-	return sink.digest.counts(), nil
-}
-
-// rowSink takes rows, hashes them, and writes them in large pieces.
-type rowSink struct {
-	out      io.Writer
-	splitter drivers.Splitter
-	split    int64
-	digest   digest
-	size     int64 // of the object so far
-	full     bool  // the object has its size and ends with a row
-	buf      []byte
-	err      error
-}
-
-const sinkBuffer = 128 << 10
-
-func (s *rowSink) write(p []byte) error {
-	for len(p) > 0 {
-		if s.full {
-			if err := s.cut(); err != nil {
-				return err
-			}
-		}
-		n := len(p)
-		// Beyond the size the object ends with the row; what follows, if anything does, begins another.
-		if s.splitter != nil && s.size+int64(n) >= s.split {
-			from := int(max(0, min(s.split-s.size, int64(n))-1))
-			if end := bytes.IndexByte(p[from:], '\n'); end >= 0 {
-				n, s.full = from+end+1, true
-			}
-		}
-		if err := s.put(p[:n]); err != nil {
-			return err
-		}
-		p = p[n:]
-	}
-	return nil
-}
-
-func (s *rowSink) put(p []byte) error {
-	s.digest.write(p)
-	s.size += int64(len(p))
-	if len(s.buf)+len(p) > sinkBuffer || len(p) >= sinkBuffer/2 {
-		if err := s.flush(); err != nil {
-			return err
-		}
-	}
-	if len(p) >= sinkBuffer/2 {
-		return s.emit(p)
-	}
-	s.buf = append(s.buf, p...)
-	return nil
-}
-
-func (s *rowSink) flush() error {
-	if len(s.buf) == 0 {
-		return s.err
-	}
-	err := s.emit(s.buf)
-	s.buf = s.buf[:0]
-	return err
-}
-
-func (s *rowSink) emit(p []byte) error {
-	if s.err == nil {
-		_, s.err = s.out.Write(p)
-	}
-	return s.err
-}
-
-// cut ends the object.
-func (s *rowSink) cut() error {
-	if err := s.flush(); err != nil {
-		return err
-	}
-	if s.err = s.splitter.Split(s.digest.counts()); s.err != nil {
-		return s.err
-	}
-	s.digest, s.size, s.full = digest{}, 0, false
-	return nil
+	return sink.Counts(), nil
 }

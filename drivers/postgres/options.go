@@ -5,10 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
-	"unicode/utf8"
 
 	"salvor/drivers"
+	"salvor/drivers/internal/pattern"
 )
 
 // options are the keys of a node of this driver.
@@ -16,15 +15,15 @@ type options struct {
 	// Database overrides the source's database.
 	Database string `json:"database,omitempty"`
 	// Databases makes the node stand for all databases of the server whose names fit; "all" is "*".
-	Databases patterns `json:"databases,omitempty"`
+	Databases pattern.List `json:"databases,omitempty"`
 	// Globals adds roles and tablespaces of the server.
 	Globals bool `json:"globals,omitempty"`
 	// Schemas, Tables restrict what is dumped; the Exclude lists take away; NoData dumps definitions without rows.
-	Schemas        patterns `json:"schemas,omitempty"`
-	ExcludeSchemas patterns `json:"exclude_schemas,omitempty"`
-	Tables         patterns `json:"tables,omitempty"`
-	ExcludeTables  patterns `json:"exclude_tables,omitempty"`
-	NoData         patterns `json:"exclude_table_data,omitempty"`
+	Schemas        pattern.List `json:"schemas,omitempty"`
+	ExcludeSchemas pattern.List `json:"exclude_schemas,omitempty"`
+	Tables         pattern.List `json:"tables,omitempty"`
+	ExcludeTables  pattern.List `json:"exclude_tables,omitempty"`
+	NoData         pattern.List `json:"exclude_table_data,omitempty"`
 	// Chunk is the size in bytes from which on a table is cut, and of the objects it is stored as.
 	Chunk int64 `json:"chunk,omitempty"`
 }
@@ -33,19 +32,6 @@ func optionNames() []string {
 	return []string{
 		"chunk", "database", "databases", "exclude_schemas", "exclude_table_data", "exclude_tables", "globals", "schemas", "tables",
 	}
-}
-
-// patterns is a list of patterns, which may be written as one text.
-type patterns []string
-
-// UnmarshalJSON takes a text or a list of texts.
-func (p *patterns) UnmarshalJSON(data []byte) error {
-	var one string
-	if json.Unmarshal(data, &one) == nil {
-		*p = patterns{one}
-		return nil
-	}
-	return json.Unmarshal(data, (*[]string)(p))
 }
 
 const leastChunk = 64 << 10
@@ -62,7 +48,7 @@ func parseOptions(raw json.RawMessage) (options, error) {
 	}
 	lists := []struct {
 		key    string
-		list   patterns
+		list   pattern.List
 		tables bool
 	}{
 		{"databases", o.Databases, false},
@@ -78,11 +64,10 @@ func parseOptions(raw json.RawMessage) (options, error) {
 				l.list[i] = "*"
 				continue
 			}
-			if p == "" || !utf8.ValidString(p) || strings.ContainsAny(p, "[]\\\x00") {
-				return o, drivers.WithHint(fmt.Errorf("%s: %w: %q is no pattern", l.key, drivers.ErrInvalid, p),
-					"* fits any text, ? one character, everything else itself; there are no brackets and no backslashes")
+			if err := pattern.Check(l.key, p); err != nil {
+				return o, err
 			}
-			if schema, table := cutPattern(p); l.tables && (schema == "" || table == "") {
+			if schema, table := pattern.Cut(p); l.tables && (schema == "" || table == "") {
 				return o, drivers.WithHint(fmt.Errorf("%s: %w: %q is no pattern of tables", l.key, drivers.ErrInvalid, p),
 					"write the table alone, or schema.table")
 			}

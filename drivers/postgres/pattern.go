@@ -2,84 +2,27 @@ package postgres
 
 import (
 	"strings"
-	"unicode/utf8"
+
+	"salvor/drivers/internal/pattern"
 )
-
-// fits tells whether a name fits a pattern: * is any text, ? any one character, and everything else itself. It decides as
-// pg_dump does with what dumpPattern makes of the pattern: whatever one of them takes, the other has to take too.
-func fits(pattern, name string) bool {
-	back, from := -1, 0 // where to go on when the text of the last * has to be longer
-	p, n := 0, 0
-	for n < len(name) {
-		_, size := utf8.DecodeRuneInString(name[n:])
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			back, from = p, n
-			p++
-		case p < len(pattern) && pattern[p] == '?':
-			p++
-			n += size
-		case p < len(pattern) && strings.HasPrefix(pattern[p:], name[n:n+size]):
-			p += size
-			n += size
-		case back >= 0:
-			_, size := utf8.DecodeRuneInString(name[from:])
-			from += size
-			p, n = back+1, from
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
-}
-
-// matchAny tells whether a name fits one of the patterns.
-func matchAny(list patterns, name string) bool {
-	for _, p := range list {
-		if fits(p, name) {
-			return true
-		}
-	}
-	return false
-}
-
-// matchTable tells whether a table fits one of the patterns: "table" in any schema, or "schema.table".
-func matchTable(list patterns, schema, table string) bool {
-	for _, p := range list {
-		inSchema, inTable := cutPattern(p)
-		if fits(inSchema, schema) && fits(inTable, table) {
-			return true
-		}
-	}
-	return false
-}
-
-// cutPattern splits a pattern of tables at its first dot, as everything here does that takes one.
-func cutPattern(p string) (schema, table string) {
-	schema, table, ok := strings.Cut(p, ".")
-	if !ok {
-		return "*", p
-	}
-	return schema, table
-}
 
 // takesTable tells whether a relation is dumped.
 func (o options) takesTable(schema, table string) bool {
-	if !o.takesSchema(schema) || len(o.Tables) > 0 && !matchTable(o.Tables, schema, table) {
+	if !o.takesSchema(schema) || len(o.Tables) > 0 && !o.Tables.Table(schema, table) {
 		return false
 	}
-	return !matchTable(o.ExcludeTables, schema, table)
+	return !o.ExcludeTables.Table(schema, table)
 }
 
 func (o options) takesSchema(schema string) bool {
-	if len(o.Schemas) > 0 && !matchAny(o.Schemas, schema) {
+	if len(o.Schemas) > 0 && !o.Schemas.Any(schema) {
 		return false
 	}
-	return !matchAny(o.ExcludeSchemas, schema)
+	return !o.ExcludeSchemas.Any(schema)
 }
 
 // takesData tells whether the rows of a relation that is dumped are dumped too.
-func (o options) takesData(schema, table string) bool { return !matchTable(o.NoData, schema, table) }
+func (o options) takesData(schema, table string) bool { return !o.NoData.Table(schema, table) }
 
 // selective tells whether only what is named is dumped. Then, as with pg_dump's --schema and --table, what belongs to no
 // schema (extensions, large objects) is not. What is excluded takes nothing else with it.
@@ -115,7 +58,7 @@ func dumpPattern(p string) string {
 
 // tablePattern is dumpPattern for tables.
 func tablePattern(p string) string {
-	schema, table := cutPattern(p)
+	schema, table := pattern.Cut(p)
 	return dumpPattern(schema) + "." + dumpPattern(table)
 }
 
@@ -128,7 +71,7 @@ func (o options) dumpPatterns() []string {
 			args = append(args, flag+"="+p)
 		}
 	}
-	each := func(flag string, list patterns, form func(string) string) {
+	each := func(flag string, list pattern.List, form func(string) string) {
 		for _, p := range list {
 			add(flag, form(p))
 		}

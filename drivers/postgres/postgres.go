@@ -156,7 +156,7 @@ func expand(ctx context.Context, spec drivers.Spec) ([]drivers.Place, error) {
 	}
 	var places []drivers.Place
 	for _, row := range rows {
-		if !matchAny(s.options.Databases, row[0]) {
+		if !s.options.Databases.Any(row[0]) {
 			continue
 		}
 		options := s.options.of(row[0], len(places) == 0)

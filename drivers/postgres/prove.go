@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"salvor/drivers"
+	"salvor/drivers/internal/rows"
 )
 
 // mostDifferences bounds how many are named.
@@ -21,10 +22,10 @@ const mostDifferences = 100
 var errDiffers = errors.New("target differs")
 
 // expected adds up what the dump says of a table, or of a list of large objects.
-func expected(parts []loadPart) (*digest, error) {
-	d := &digest{}
+func expected(parts []loadPart) (*rows.Digest, error) {
+	d := &rows.Digest{}
 	for _, p := range parts {
-		if err := d.addText(p.Digest, p.Rows); err != nil {
+		if err := d.AddText(p.Digest, p.Rows); err != nil {
 			return nil, err
 		}
 	}
@@ -32,10 +33,10 @@ func expected(parts []loadPart) (*digest, error) {
 }
 
 // scan counts and hashes what a COPY gives.
-func (w *wire) scan(ctx context.Context, sql string) (*digest, error) {
-	d := &digest{}
+func (w *wire) scan(ctx context.Context, sql string) (*rows.Digest, error) {
+	d := &rows.Digest{}
 	err := w.copyOut(ctx, sql, func(p []byte) error {
-		d.write(p)
+		d.Write(p)
 		return nil
 	})
 	return d, err
@@ -84,17 +85,7 @@ func (w *wire) compareTable(ctx context.Context, parts []loadPart) (string, erro
 	case err != nil:
 		return "", fmt.Errorf("compare table %s: %w", name, classify(told(ctx, err)))
 	}
-	return difference(name, have, want), nil
-}
-
-func difference(name string, have, want *digest) string {
-	switch {
-	case have.rows != want.rows:
-		return fmt.Sprintf("%s: %d rows, the dump has %d", name, have.rows, want.rows)
-	case have.hi != want.hi || have.lo != want.lo:
-		return fmt.Sprintf("%s: %d rows as in the dump, but other ones", name, have.rows)
-	}
-	return ""
+	return have.Difference(name, want), nil
 }
 
 // compareObjects does the same for large objects. The parts of one list (an object that was split) belong together.
@@ -110,11 +101,11 @@ func (w *wire) compareObjects(ctx context.Context, v *view, parts []loadPart) (s
 	if err != nil {
 		return "", err
 	}
-	got := &digest{}
-	if err := got.addText(have.Digest, have.Rows); err != nil {
+	got := &rows.Digest{}
+	if err := got.AddText(have.Digest, have.Rows); err != nil {
 		return "", err
 	}
-	return difference("large objects", got, want), nil
+	return got.Difference("large objects", want), nil
 }
 
 // Prove compares every table, the large objects and the sequences with the dump.
