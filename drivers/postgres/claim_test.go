@@ -36,7 +36,7 @@ func TestBuildersMeet(t *testing.T) {
 			defer holder.close(t.Context())
 			list, err := holder.statements(t.Context(), phaseTable, table)
 			requireNoError(t, "statements", err)
-			_, err = holder.claim(t.Context(), list[0].item(), table, waitForOthers)
+			_, err = holder.claim(t.Context(), []string{list[0].item()}, table, waitForOthers)
 			requireNoError(t, "claim", err)
 
 			started := time.Now()

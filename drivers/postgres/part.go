@@ -52,6 +52,9 @@ type ref struct {
 // key names the table of a part.
 func (r *ref) key() string { return keyOf(r.Schema, r.Table) }
 
+// rangeName names a part that holds a range of its table.
+func (r *ref) rangeName() string { return fmt.Sprintf("%s/%06d", r.key(), r.From) }
+
 func readRef(part drivers.Part) (*ref, error) {
 	var r ref
 	if err := json.Unmarshal(part.Ref, &r); err != nil {
@@ -66,13 +69,12 @@ func readRef(part drivers.Part) (*ref, error) {
 
 const (
 	pageSize = 8192
-	// defaultChunk is the least size from which on a table is cut: each range costs a scan of its own, about a tenth more
-	// time than a plain COPY.
+	// defaultChunk is the least size from which on a table is cut, and of its pieces.
 	defaultChunk = 64 << 20
-	// largestChunk bounds what is done again when a connection breaks.
+	// largestWhole bounds what is done again when a connection breaks: what is larger is always cut.
+	largestWhole = 4 << 30
+	// largestChunk bounds a piece of it.
 	largestChunk = 1 << 30
-	// shares is the number of pieces that a database is cut into at least, for as many workers to share.
-	shares = 32
 	// defaultSplit is the size of an object: what is longer is stored as several.
 	defaultSplit = 64 << 20
 	// objectsPerPart bounds the large objects of one part.
@@ -90,7 +92,9 @@ func (v *view) plan(ctx context.Context, lead *conn) error {
 		if err != nil {
 			return fmt.Errorf("describe part %s: %w", name, err)
 		}
-		v.parts = append(v.parts, drivers.Part{Name: name, Ext: ext, Size: size, Ref: raw, Base: base})
+		v.parts = append(v.parts, drivers.Part{
+			Name: name, Ext: ext, Size: size, Ref: raw, Base: base, Digested: r.Kind == kindTable || r.Kind == kindObjects,
+		})
 		return nil
 	}
 	schemas, err := v.source.selectedSchemas(ctx, lead)
@@ -109,20 +113,16 @@ func (v *view) plan(ctx context.Context, lead *conn) error {
 	if err := add("sequences", "sql", 64<<10, true, ref{Kind: kindSequences}); err != nil {
 		return err
 	}
-	var total int64
-	for _, t := range v.tables {
-		total += t.total
-	}
-	chunk := min(max(v.source.chunk, total/shares), max(largestChunk, v.source.chunk))
+	cut := v.cutting()
 	for _, t := range v.tables {
 		if t.kind != "r" || t.noData {
 			continue
 		}
-		for _, r := range t.ranges(chunk, lead.version) {
+		for _, r := range t.ranges(cut, lead.version) {
 			r.Encoding = v.encoding
 			name := t.key()
 			if r.Ranges > 1 {
-				name = fmt.Sprintf("%s/%06d", name, r.From)
+				name = r.rangeName()
 			}
 			if err := add(name, "copy", max(t.total/int64(max(r.Ranges, 1)), 1), false, r); err != nil {
 				return err
@@ -167,13 +167,36 @@ func (v *view) planObjects(ctx context.Context, lead *conn, add func(name, ext s
 	return nil
 }
 
-// ranges cuts a table into pieces of about that size. Its length is that of the file, not what statistics say; the last
-// range is open, and a piece of no rows is no harm. Before PostgreSQL 14 a range of pages is read by a scan of the whole table.
-func (t *table) ranges(chunk int64, version int) []ref {
+// cutting says which tables are cut.
+type cutting struct {
+	whole int64 // up to this size they are not
+	chunk int64 // the size of a piece
+}
+
+// cutting decides by what one of those who read side by side has to read. A range of pages costs the server a seventh more
+// than the whole table does, so only what would keep the others waiting is cut.
+func (v *view) cutting() cutting {
+	if c := v.source.chunk; c > 0 {
+		return cutting{c, c}
+	}
+	var total int64
+	for _, t := range v.tables {
+		total += t.total
+	}
+	share := total / int64(v.source.readers())
+	return cutting{
+		whole: min(max(share+share/2, 2*defaultChunk), largestWhole),
+		chunk: min(max(share/8, defaultChunk), largestChunk),
+	}
+}
+
+// ranges cuts a table into pieces. Its length is that of the file, not what statistics say; the last range is open, and a
+// piece of no rows is no harm. Before PostgreSQL 14 a range of pages is read by a scan of the whole table.
+func (t *table) ranges(cut cutting, version int) []ref {
 	r := ref{Kind: kindTable, Schema: t.schema, Table: t.name, Columns: t.columns, Condition: t.condition, Extension: t.extension, Ranges: 1}
 	pages := t.heap / pageSize
-	n := min(t.total/chunk, pages)
-	if n < 2 || t.condition != "" || version < 140000 {
+	n := min(t.total/cut.chunk, pages)
+	if t.total <= cut.whole || n < 2 || t.condition != "" || version < 140000 {
 		return []ref{r}
 	}
 	list := make([]ref, n)
