@@ -70,7 +70,7 @@ func (s *Source) LoadBundle(ctx context.Context, target drivers.Target, attempt 
 	if err != nil {
 		return err
 	}
-	if list[0].ref.Kind != kindTable {
+	if list[0].ref.Kind != kindTable || list[0].ref.Via != nil { // other partitions' parts may bring rows of this one
 		return nil
 	}
 	return w.afterLoad(ctx, target, list[0].ref)
@@ -154,7 +154,7 @@ func (w *work) copyAlone(ctx context.Context, list []loadPart) (copying, error) 
 	for _, p := range list {
 		size += p.Size
 	}
-	if r.Kind != kindTable || r.Extension || size < freezeFrom {
+	if r.Kind != kindTable || r.Extension || r.Via != nil || size < freezeFrom {
 		return copying{}, nil
 	}
 	whole, err := w.text(ctx, "SELECT COALESCE((SELECT parts FROM salvor_progress.tbl WHERE tbl = $1), 0) = $2::bigint", r.key(), fmt.Sprint(len(list)))
@@ -201,6 +201,13 @@ func (r *heldReader) Read(p []byte) (int, error) {
 // copyIn copies rows into a table and compares their number with the dump's.
 func (w *work) copyIn(ctx context.Context, part drivers.Part, r *ref, c copying, in io.Reader) error {
 	name := qualified(r.Schema, r.Table)
+	via, err := w.goesVia(ctx, r)
+	if err != nil {
+		return err
+	}
+	if via {
+		name = qualified(r.Via.Schema, r.Via.Table)
+	}
 	sql := "COPY " + name
 	if columns := columnList(r.Columns); columns != "" {
 		sql += " (" + columns + ")"

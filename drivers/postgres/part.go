@@ -30,6 +30,8 @@ type ref struct {
 	Columns []string `json:"columns,omitempty"`
 	// Condition restricts an extension's table to the user's rows.
 	Condition string `json:"condition,omitempty"`
+	// Via is the partitioned table through which the rows are loaded, because they may belong into another of its partitions.
+	Via *relation `json:"via,omitempty"`
 	// Extension marks a table of an extension: a restore keeps the rows that the extension itself brings.
 	Extension bool `json:"extension,omitempty"`
 	// From and To are the range of pages, of large objects that of oids, To = 0 meaning all from From on; Ranges is the number of
@@ -47,6 +49,8 @@ type ref struct {
 	Schemas []string `json:"schemas,omitempty"`
 	// Version is the server's (schema).
 	Version int `json:"version,omitempty"`
+
+	spread bool // the rows are those of all partitions of the table
 }
 
 // key names the table of a part.
@@ -193,7 +197,7 @@ func (v *view) cutting() cutting {
 // ranges cuts a table into pieces. Its length is that of the file, not what statistics say; the last range is open, and a
 // piece of no rows is no harm. Before PostgreSQL 14 a range of pages is read by a scan of the whole table.
 func (t *table) ranges(cut cutting, version int) []ref {
-	r := ref{Kind: kindTable, Schema: t.schema, Table: t.name, Columns: t.columns, Condition: t.condition, Extension: t.extension, Ranges: 1}
+	r := ref{Kind: kindTable, Schema: t.schema, Table: t.name, Columns: t.columns, Condition: t.condition, Extension: t.extension, Via: t.via, Ranges: 1}
 	pages := t.heap / pageSize
 	n := min(t.total/cut.chunk, pages)
 	if t.total <= cut.whole || n < 2 || t.condition != "" || version < 140000 {
@@ -237,6 +241,8 @@ func (r *ref) copySQL() string {
 		with = " WITH (" + e + ")"
 	}
 	switch {
+	case r.spread:
+		return "COPY (SELECT " + columns + " FROM " + name + ") TO STDOUT" + with
 	case where != "":
 		return "COPY (SELECT " + columns + " FROM ONLY " + name + " " + where + ") TO STDOUT" + with
 	case columns == "":
