@@ -108,7 +108,7 @@ func TestLateTwin(t *testing.T) {
 	db := s.NewDatabase()
 	target, rules := openSource(t, s.URL(db), ""), d.rules()
 	requireNoError(t, "restore", d.restore(t.Context(), target, rules))
-	c, err := readContents(d.parts)
+	c, err := readContents(d.parts, nil)
 	requireNoError(t, "read contents", err)
 	twin, err := target.beginTask(t.Context(), rules, taskPrepare)
 	requireNoError(t, "begin", err)

@@ -165,6 +165,7 @@ func (d *stash) selected(rules drivers.Target) []drivers.Part {
 
 // restore restores a dump by several loaders.
 func (d *stash) restore(ctx context.Context, s *Source, rules drivers.Target) error {
+	rules.Only, _ = Kind().Selected(d.parts, rules.Only)
 	parts := d.selected(rules)
 	if err := s.CheckTarget(ctx, rules, parts); err != nil {
 		return fmt.Errorf("check: %w", err)

@@ -18,7 +18,7 @@ func sessions() int { return min(max(runtime.GOMAXPROCS(0), 2), 8) }
 // Finish makes what comes after the rows: the indexes that no Load built, foreign keys, then the rest in order. It ends with
 // one transaction that removes the restore's own tables and makes the event triggers.
 func (s *Source) Finish(ctx context.Context, target drivers.Target, parts []drivers.Part) error {
-	c, err := readContents(parts)
+	c, err := readContents(parts, target.Only)
 	if err != nil {
 		return err
 	}

@@ -47,6 +47,8 @@ type ref struct {
 	Database *database `json:"database,omitempty"`
 	// Schemas are those that a dump of single tables needs and does not make (schema).
 	Schemas []string `json:"schemas,omitempty"`
+	// Relations are those that have no rows in the dump and can be selected (schema).
+	Relations []bareRelation `json:"relations,omitempty"`
 	// Version is the server's (schema).
 	Version int `json:"version,omitempty"`
 
@@ -105,7 +107,13 @@ func (v *view) plan(ctx context.Context, lead *conn) error {
 	if err != nil {
 		return err
 	}
-	err = add("schema", "dump", 256<<10, true, ref{Kind: kindSchema, Clock: v.clock.Unix(), Database: db, Schemas: schemas, Version: lead.version})
+	bare, err := v.bareRelations(ctx, lead)
+	if err != nil {
+		return err
+	}
+	err = add("schema", "dump", 256<<10, true, ref{
+		Kind: kindSchema, Clock: v.clock.Unix(), Database: db, Schemas: schemas, Relations: bare, Version: lead.version,
+	})
 	if err != nil {
 		return err
 	}

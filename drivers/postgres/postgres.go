@@ -51,6 +51,7 @@ func Kind() drivers.Kind {
 			return err
 		},
 		Expand: expand,
+		Select: selectName,
 		Scratch: func(source secret.Text, name string) (secret.Text, error) {
 			place, err := parsePlace(source.Reveal(), "")
 			if err != nil {

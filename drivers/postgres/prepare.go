@@ -27,7 +27,7 @@ type recipe struct {
 }
 
 func (s *Source) readRecipe(ctx context.Context, target drivers.Target, parts []drivers.Part) (*recipe, error) {
-	c, err := readContents(parts)
+	c, err := readContents(parts, target.Only)
 	if err != nil {
 		return nil, err
 	}

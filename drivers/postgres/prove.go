@@ -110,7 +110,7 @@ func (w *wire) compareObjects(ctx context.Context, v *view, parts []loadPart) (s
 
 // Prove compares every table, the large objects and the sequences with the dump.
 func (s *Source) Prove(ctx context.Context, target drivers.Target, parts []drivers.Part) (drivers.Proof, error) {
-	c, err := readContents(parts)
+	c, err := readContents(parts, target.Only)
 	if err != nil {
 		return drivers.Proof{}, err
 	}
