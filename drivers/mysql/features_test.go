@@ -1,0 +1,71 @@
+package mysql
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"salvor/internal/testenv"
+)
+
+// features makes a database with everything that the server's flavour has and returns its name.
+func features(t *testing.T, s *testenv.MariaDBServer) string {
+	t.Helper()
+	db := s.NewDatabase()
+	s.Load(db, "testdata/features.sql")
+	if !s.MySQL {
+		s.Load(db, "testdata/features-mariadb.sql")
+	}
+	return db
+}
+
+// dumpText is a database as the server's own dump program sees it, without anything that differs between two equal ones.
+func dumpText(t *testing.T, s *testenv.MariaDBServer, db string) string {
+	t.Helper()
+	args := []string{"--single-transaction", "--routines", "--events", "--triggers", "--hex-blob", "--order-by-primary", "--skip-comments"}
+	if s.MySQL {
+		args = append(args, "--set-gtid-purged=OFF", "--column-statistics=0", "--no-tablespaces")
+	} else {
+		args = append(args, "--dump-history")
+	}
+	return s.Tool("mariadb-dump", append(args, db)...)
+}
+
+// checksums are the server's own sums of every table's rows as they are stored, in any order: a dump's text rounds a float.
+func checksums(t *testing.T, s *testenv.MariaDBServer, db string) string {
+	t.Helper()
+	tables := s.Query(db, `SELECT GROUP_CONCAT('`+"`', REPLACE(table_name, '`', '``'), '`"+`' ORDER BY table_name SEPARATOR ', ') FROM information_schema.tables
+		WHERE table_schema = DATABASE() AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')`)
+	text := s.Query(db, "CHECKSUM TABLE "+tables+" EXTENDED")
+	return strings.ReplaceAll(text, db+".", "")
+}
+
+// requireSame fails where two databases differ in anything that a dump program or a checksum can see.
+func requireSame(t *testing.T, s *testenv.MariaDBServer, db string, other *testenv.MariaDBServer, copied string) {
+	t.Helper()
+	for what, f := range map[string]func(*testing.T, *testenv.MariaDBServer, string) string{"text": dumpText, "checksums": checksums} {
+		want, got := strings.Split(f(t, s, db), "\n"), strings.Split(f(t, other, copied), "\n")
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s of %s and of its copy %s (-want +got):\n%.20000s", what, db, copied, diff)
+		}
+	}
+}
+
+// TestFeatures: the comparison sees no difference between equal databases, whatever servers they are on, and small ones
+// elsewhere.
+func TestFeatures(t *testing.T) {
+	t.Parallel()
+	s, other := testenv.MariaDB(t, testenv.MariaDBOptions{}), testenv.MariaDB(t, testenv.MariaDBOptions{Settings: []string{"default_time_zone=+05:45", "character_set_server=latin1"}})
+	db, copied := features(t, s), features(t, other)
+	requireSame(t, s, db, other, copied)
+	text, sums := dumpText(t, s, db), checksums(t, s, db)
+	s.Exec(db, "UPDATE numbers SET f = 0.33333331 WHERE id = 4")
+	if text != dumpText(t, s, db) || sums == checksums(t, s, db) {
+		t.Error("the checksums do not see what the text rounds")
+	}
+	s.Exec(db, "ALTER TABLE self COMMENT 'x'")
+	if text == dumpText(t, s, db) {
+		t.Error("the text does not see a comment")
+	}
+}
