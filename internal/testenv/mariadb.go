@@ -136,7 +136,7 @@ func (s *MariaDBServer) arguments() []string {
 		"--no-defaults", "--datadir=" + filepath.Join(s.Dir, "data"), "--tmpdir=" + s.Dir, "--socket=" + s.socket(),
 		"--pid-file=" + filepath.Join(s.Dir, "pid"), "--bind-address=127.0.0.1", "--port=" + strconv.Itoa(s.Port),
 		"--skip-name-resolve", "--character-set-server=utf8mb4", "--default-time-zone=+00:00", "--local-infile=1", "--event-scheduler=OFF",
-		"--server-id=1", "--loose-mysqlx=OFF",
+		"--server-id=1", "--loose-mysqlx=OFF", "--secure-file-priv=" + s.Dir,
 	}
 	if !s.options.Durable {
 		args = append(args, fastMariaDB()...)

@@ -43,7 +43,7 @@ func TestMariaDB(t *testing.T) {
 		t.Fatal(err)
 	}
 	plain.Load(db, script)
-	if got := plain.Tool("mariadb-dump", "--skip-comments", db); !strings.Contains(got, "(1,'x'),\n(2,NULL),\n(3,'\u00fc')") {
+	if got := strings.ReplaceAll(plain.Tool("mariadb-dump", "--skip-comments", db), "\n", ""); !strings.Contains(got, "(1,'x'),(2,NULL),(3,'\u00fc')") {
 		t.Errorf("the dump does not hold the rows:\n%s", got)
 	}
 	for _, fails := range []string{"SELECT 1; SELECT no", "SELECT no; SELECT 1", "INSERT INTO t VALUES (1, 'y'); INSERT INTO no VALUES (1)"} {
