@@ -14,7 +14,9 @@ func features(t *testing.T, s *testenv.MariaDBServer) string {
 	t.Helper()
 	db := s.NewDatabase()
 	s.Load(db, "testdata/features.sql")
-	if !s.MySQL {
+	if s.MySQL {
+		s.Load(db, "testdata/features-mysql.sql")
+	} else {
 		s.Load(db, "testdata/features-mariadb.sql")
 	}
 	return db

@@ -88,7 +88,7 @@ CREATE TABLE only_made (a int NOT NULL DEFAULT 1, b int GENERATED ALWAYS AS (a +
 INSERT INTO only_made () VALUES (), (), ();
 CREATE TABLE defaults (
   id int PRIMARY KEY, e int DEFAULT (1 + 2), u varchar(36) DEFAULT (UPPER('x')), t varchar(40) DEFAULT 'it''s \\ "x" ü', n int DEFAULT NULL, b bit(3) DEFAULT b'101',
-  d datetime DEFAULT '2001-01-01 00:00:00', bl blob DEFAULT ('blob'), s set('a','b') DEFAULT 'a,b', empty varchar(5) DEFAULT '', x binary(3) DEFAULT x'610000'
+  d datetime DEFAULT '2001-01-01 00:00:00', bl blob DEFAULT ('blob'), s set('a','b') DEFAULT 'a,b', `empty` varchar(5) DEFAULT '', x binary(3) DEFAULT x'610000'
 );
 INSERT INTO defaults (id) VALUES (1);
 INSERT INTO defaults VALUES (2, NULL, NULL, NULL, 1, NULL, NULL, NULL, NULL, NULL, NULL);
@@ -118,9 +118,9 @@ CREATE TABLE key_latin (k varchar(20) CHARACTER SET latin1 COLLATE latin1_german
 INSERT INTO key_latin VALUES ('ä', 1), ('b', 2), ('öz', 3), ('ü', 4), ('ÿ', 5), ('z', 6);
 CREATE TABLE key_uuid (k char(36) CHARACTER SET ascii NOT NULL PRIMARY KEY, v int);
 INSERT INTO key_uuid WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900)
- SELECT INSERT(INSERT(INSERT(INSERT(MD5(i), 21, 0, '-'), 17, 0, '-'), 13, 0, '-'), 9, 0, '-'), i FROM n;
+ SELECT INSERT(INSERT(INSERT(INSERT(LEFT(SHA2(i, 256), 32), 21, 0, '-'), 17, 0, '-'), 13, 0, '-'), 9, 0, '-'), i FROM n;
 CREATE TABLE key_binary (k binary(16) NOT NULL PRIMARY KEY, v int);
-INSERT INTO key_binary WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900) SELECT UNHEX(MD5(i)), i FROM n;
+INSERT INTO key_binary WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900) SELECT UNHEX(LEFT(SHA2(i, 256), 32)), i FROM n;
 INSERT INTO key_binary VALUES (x'00', 1), (x'5c0a0900275c', 2);
 CREATE TABLE key_varbinary (k varbinary(20) NOT NULL PRIMARY KEY);
 INSERT INTO key_varbinary VALUES (''), (x'00'), (x'0000'), (x'ff'), (x'20'), (x'2020'), (x'5c');
@@ -142,10 +142,10 @@ CREATE TABLE key_unique_not_null (b varchar(10) NOT NULL, a int NOT NULL, UNIQUE
 INSERT INTO key_unique_not_null VALUES ('x', 1), ('y', 1), ('x', 2);
 CREATE TABLE no_key (a int, b text);
 INSERT INTO no_key VALUES (3, 'c'), (1, 'a'), (1, 'a'), (NULL, NULL), (NULL, NULL), (2, '');
-CREATE TABLE empty (id int PRIMARY KEY, t text);
+CREATE TABLE `empty` (id int PRIMARY KEY, t text);
 CREATE TABLE many_rows (id int NOT NULL AUTO_INCREMENT PRIMARY KEY, name varchar(40) NOT NULL, payload varbinary(200), KEY by_name (name), KEY by_payload (payload(8)));
 INSERT INTO many_rows (name, payload) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900)
- SELECT CONCAT('name ', i), UNHEX(REPEAT(MD5(i), 4)) FROM n;
+ SELECT CONCAT('name ', i), UNHEX(REPEAT(LEFT(SHA2(i, 256), 32), 4)) FROM n;
 INSERT INTO many_rows (name, payload) SELECT CONCAT(name, 'b'), payload FROM many_rows;
 INSERT INTO many_rows (id, name, payload) SELECT id + 100000, name, payload FROM many_rows;
 
