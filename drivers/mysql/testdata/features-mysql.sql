@@ -11,10 +11,12 @@ INSERT INTO my_types (id, j, p, g) VALUES (1, '{"b":1, "a":2.50, "c":"tab\\t\\\\
 /*!90000 CREATE TABLE my_vector (id int PRIMARY KEY, v vector(4)) */;
 /*!90000 INSERT INTO my_vector VALUES (1, TO_VECTOR('[1,-0.1,3e38,0]')), (2, NULL), (3, x'0A095C00') */;
 CREATE TABLE my_indexes (
-  id int PRIMARY KEY, a varchar(40), j json, KEY functional ((UPPER(a))), KEY many ((CAST(j->'$.z' AS UNSIGNED ARRAY))), KEY unseen (a) INVISIBLE, FULLTEXT KEY grams (a) WITH PARSER ngram,
+  id int PRIMARY KEY, a varchar(40), j json, KEY functional ((UPPER(a))), KEY unseen (a) INVISIBLE, FULLTEXT KEY grams (a) WITH PARSER ngram,
   UNIQUE KEY mixed ((id + 1), a DESC)
 ) COMPRESSION = 'zlib';
 INSERT INTO my_indexes VALUES (1, 'ü漢字漢字', '{"z": [1, 2, 3]}'), (2, NULL, NULL);
+CREATE TABLE my_multi_valued (id int PRIMARY KEY, j json, KEY many ((CAST(j->'$.z' AS UNSIGNED ARRAY))));
+INSERT INTO my_multi_valued VALUES (1, '{"z": [1, 2, 3]}'), (2, NULL);
 CREATE TABLE my_not_enforced (id int PRIMARY KEY CHECK (id > 0) NOT ENFORCED, c int INVISIBLE CHECK (c < 5), CONSTRAINT named CHECK (id <> c) NOT ENFORCED) SECONDARY_ENGINE_ATTRIBUTE = '{"a": 1}';
 INSERT INTO my_not_enforced (id, c) VALUES (-1, -1);
 CREATE TABLE my_default_expression (id binary(16) PRIMARY KEY DEFAULT (UUID_TO_BIN(UUID())), p point DEFAULT (POINT(1, 2)), d date DEFAULT (CURRENT_DATE + INTERVAL 1 YEAR), r double DEFAULT (RAND()));
