@@ -76,7 +76,7 @@ func hasOwnRows(engine string) bool {
 
 // listTables lists the relations that are dumped, with all that is known of them but their definitions.
 func (s *Source) listTables(ctx context.Context, c *conn) ([]*table, error) {
-	found, err := c.rows(ctx, tablesSQL)
+	found, err := c.catalog(ctx, tablesSQL)
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", classify(err))
 	}
@@ -137,7 +137,7 @@ func number(text string) (int64, error) {
 func itoa(n int) string { return strconv.Itoa(n) }
 
 func (c *conn) transactionalEngines(ctx context.Context) (map[string]bool, error) {
-	list, err := c.rows(ctx, "SELECT ENGINE FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES'")
+	list, err := c.catalog(ctx, "SELECT ENGINE FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES'")
 	if err != nil {
 		return nil, fmt.Errorf("list engines: %w", classify(err))
 	}
@@ -153,7 +153,7 @@ const columnsSQL = `SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, EXTRA, COALESCE(G
 FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() ORDER BY TABLE_NAME, ORDINAL_POSITION`
 
 func (s *Source) describeColumns(ctx context.Context, c *conn, tables map[string]*table) error {
-	list, err := c.rows(ctx, columnsSQL)
+	list, err := c.catalog(ctx, columnsSQL)
 	if err != nil {
 		return fmt.Errorf("list columns: %w", classify(err))
 	}
@@ -186,11 +186,11 @@ func (s *Source) describeColumns(ctx context.Context, c *conn, tables map[string
 
 // describeKeys finds the key by which a table may be cut: the primary key, or one that is unique and without NULL.
 func describeKeys(ctx context.Context, c *conn, tables map[string]*table) error {
-	list, err := c.rows(ctx, c.server.keysSQL())
+	list, err := c.catalog(ctx, c.server.keysSQL())
 	if err != nil {
 		return fmt.Errorf("list keys: %w", classify(err))
 	}
-	types, err := c.rows(ctx, columnsSQL)
+	types, err := c.catalog(ctx, columnsSQL)
 	if err != nil {
 		return fmt.Errorf("list columns: %w", classify(err))
 	}

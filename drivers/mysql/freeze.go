@@ -78,7 +78,7 @@ func (s *Source) Freeze(ctx context.Context) (drivers.View, error) {
 		}
 		err = told(ctx, err)
 		// A table that vanished, or was changed, between the list and the lock is not so in the next list.
-		again := ctx.Err() == nil && isCode(err, codeNoTable, codeChangedTable, codeDeadlock, codeNoColumn)
+		again := ctx.Err() == nil && isCode(err, codeNoTable, codeChangedTable, codeDeadlock, codeNoColumn) || errors.Is(err, errBeingChanged)
 		if !again || try == freezeTries {
 			return nil, fmt.Errorf("freeze database %s: %w", s.place.database, err)
 		}
@@ -121,6 +121,11 @@ func (s *Source) freeze(ctx context.Context) (_ *view, err error) {
 	}()
 	if f.side, err = s.connect(ctx, "freeze: list"); err != nil {
 		return nil, s.explain(err)
+	}
+	for _, sql := range []string{fmt.Sprintf("SET SESSION lock_wait_timeout=%d", int(sideLockWait.Seconds())), "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"} {
+		if err := f.side.exec(ctx, sql); err != nil {
+			return nil, fmt.Errorf("prepare session: %w", classify(err))
+		}
 	}
 	f.server = f.side.server
 	f.plan = f.server.lockPlan()
@@ -201,8 +206,13 @@ func (f *freezing) openLocked(ctx context.Context) error {
 		if err := f.list(ctx); err != nil {
 			return gaveUp(ctx, err)
 		}
-	} else if err := f.listTables(ctx); err != nil {
-		return gaveUp(ctx, err)
+	} else {
+		if err := f.listTables(ctx); err != nil {
+			return gaveUp(ctx, err)
+		}
+		if err := f.guard(ctx); err != nil {
+			return gaveUp(ctx, err)
+		}
 	}
 	if err := f.checkOutside(); err != nil {
 		return err
@@ -289,9 +299,19 @@ func (f *freezing) slowest(ctx context.Context) string {
 	return fmt.Sprintf("; the longest statement is of session %s, user %s, since %s seconds (%s)", r[0], r[1], r[2], strings.ToLower(r[3]))
 }
 
+// sideLockWait is how long a table's definition is waited for while the view is opened. Somebody who changes a table may wait for
+// the server's lock, and keep the table for himself meanwhile; the lock is let go of then, and taken again.
+const sideLockWait = 5 * time.Second
+
+// errBeingChanged tells of such a table.
+var errBeingChanged = errors.New("a table is being changed")
+
 // list reads what there is and how it is defined.
 func (f *freezing) list(ctx context.Context) error {
 	if err := f.listTables(ctx); err != nil {
+		return err
+	}
+	if err := f.guard(ctx); err != nil {
 		return err
 	}
 	var err error
@@ -340,38 +360,56 @@ func (f *freezing) begin(ctx context.Context) error {
 // definitionBatch bounds the length of a statement that touches tables.
 const definitionBatch = 50
 
+// guard keeps the definitions of the tables from before anybody has to wait until the view's own sessions do: nothing that asks for
+// them under the lock has to wait for whoever changes one.
+func (f *freezing) guard(ctx context.Context) error {
+	if err := f.side.exec(ctx, "START TRANSACTION"); err != nil {
+		return fmt.Errorf("begin: %w", classify(err))
+	}
+	return f.touch(ctx, f.side)
+}
+
 // keepDefinitions makes the keepers touch every table, so that whoever wants to change one waits until the view ends.
 func (f *freezing) keepDefinitions(ctx context.Context) error {
-	var names []string
-	for _, t := range f.tables {
-		if t.kind == baseTable && (hasOwnRows(t.engine) || t.engine == "") {
-			names = append(names, t.name)
-		}
-	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, session := range f.sessions {
-		if !session.keeps {
-			continue
+		if session.keeps {
+			group.Go(func() error { return f.touch(ctx, session.conn) })
 		}
-		group.Go(func() error {
-			for rest := names; len(rest) > 0; {
-				n := min(definitionBatch, len(rest))
-				list := make([]string, n)
-				for i, name := range rest[:n] {
-					list[i] = "(SELECT 1 FROM " + ident(name) + " LIMIT 0)"
-				}
-				if _, err := session.rows(ctx, strings.Join(list, " UNION ALL ")); err != nil {
-					if isCode(err, codeTableDenied, codeColumnDenied) {
-						return drivers.WithHint(classify(err), hintSelect)
-					}
-					return fmt.Errorf("touch tables: %w", classify(err))
-				}
-				rest = rest[n:]
-			}
-			return nil
-		})
 	}
 	return group.Wait()
+}
+
+// touch reads nothing from every table, in the transaction that is open.
+func (f *freezing) touch(ctx context.Context, c *conn) error {
+	var list []string
+	flush := func() error {
+		if len(list) == 0 {
+			return nil
+		}
+		_, err := c.rows(ctx, strings.Join(list, " UNION ALL "))
+		list = list[:0]
+		switch {
+		case isCode(err, codeTableDenied, codeColumnDenied):
+			return drivers.WithHint(classify(err), hintSelect)
+		case isCode(err, codeLockWait):
+			return fmt.Errorf("%w: %w", errBeingChanged, err)
+		case err != nil:
+			return fmt.Errorf("touch tables: %w", classify(err))
+		}
+		return nil
+	}
+	for _, t := range f.tables {
+		if t.kind != baseTable || !hasOwnRows(t.engine) {
+			continue
+		}
+		if list = append(list, "(SELECT 1 FROM "+ident(t.name)+" LIMIT 0)"); len(list) == definitionBatch {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
 }
 
 // readCounters reads what changes without any transaction: the next values of AUTO_INCREMENT and of sequences.
@@ -396,7 +434,7 @@ func (f *freezing) readCounters(ctx context.Context) error {
 
 // readAuto reads the next values of AUTO_INCREMENT by table.
 func readAuto(ctx context.Context, c *conn) (map[string]uint64, error) {
-	list, err := c.rows(ctx, "SELECT TABLE_NAME, AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND AUTO_INCREMENT IS NOT NULL")
+	list, err := c.catalog(ctx, "SELECT TABLE_NAME, AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND AUTO_INCREMENT IS NOT NULL")
 	if err != nil {
 		return nil, fmt.Errorf("read AUTO_INCREMENT: %w", classify(err))
 	}

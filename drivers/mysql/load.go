@@ -231,7 +231,7 @@ func (w *work) buildIndexes(ctx context.Context, tbl, kept string, how manner) e
 
 // without leaves out the definitions whose names a query gives.
 func (w *work) without(ctx context.Context, defs []string, sql string) ([]string, error) {
-	list, err := w.rows(ctx, sql)
+	list, err := w.catalog(ctx, sql)
 	if err != nil {
 		return nil, err
 	}

@@ -186,7 +186,7 @@ func (f *freezing) beginTogether(ctx context.Context) (same, known bool, err err
 
 // describe reads the facts that do not change.
 func (f *freezing) describe(ctx context.Context) (*database, error) {
-	list, err := f.side.rows(ctx, f.server.databaseSQL())
+	list, err := f.side.catalog(ctx, f.server.databaseSQL())
 	if err != nil || len(list) != 1 {
 		return nil, fmt.Errorf("describe database: %w", classify(errors.Join(err, ctx.Err())))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -105,11 +106,7 @@ func (p *pool) give(s *session) {
 
 func (p *pool) remove(s *session) {
 	s.close()
-	for i, other := range p.all {
-		if other == s {
-			p.all = append(p.all[:i:i], p.all[i+1:]...)
-		}
-	}
+	p.all = slices.DeleteFunc(slices.Clone(p.all), func(other *session) bool { return other == s })
 }
 
 var errKeeperDead = errors.New("the sessions that kept the view have ended")
@@ -121,12 +118,13 @@ func (p *pool) alive(ctx context.Context) error {
 		p.mu.Unlock()
 		return drivers.ErrViewLost
 	}
+	busy := func(s *session) bool { return s.keeps && s.taken }
+	if slices.ContainsFunc(p.all, busy) {
+		p.mu.Unlock()
+		return nil // the part that it reads tells
+	}
 	var keepers []*session
 	for _, s := range p.all {
-		if s.keeps && s.taken {
-			p.mu.Unlock()
-			return nil // the part that it reads tells
-		}
 		if s.keeps {
 			s.taken = true
 			keepers = append(keepers, s)

@@ -98,7 +98,7 @@ func (s *Source) collect(ctx context.Context, c *conn, tables []*table) ([]*entr
 		}
 	}
 	if !s.options.selective() {
-		routines, err := c.rows(ctx, `SELECT LOWER(ROUTINE_TYPE), ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()
+		routines, err := c.catalog(ctx, `SELECT LOWER(ROUTINE_TYPE), ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()
 			ORDER BY FIELD(ROUTINE_TYPE, 'PACKAGE', 'PACKAGE BODY', 'FUNCTION', 'PROCEDURE'), ROUTINE_NAME`)
 		if err != nil {
 			return nil, fmt.Errorf("list routines: %w", classify(err))
@@ -114,7 +114,7 @@ func (s *Source) collect(ctx context.Context, c *conn, tables []*table) ([]*entr
 		return nil, err
 	}
 	list = append(list, views...)
-	triggers, err := c.rows(ctx, `SELECT TRIGGER_NAME, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()
+	triggers, err := c.catalog(ctx, `SELECT TRIGGER_NAME, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()
 		ORDER BY EVENT_OBJECT_TABLE, EVENT_MANIPULATION, ACTION_TIMING, ACTION_ORDER, TRIGGER_NAME`)
 	if err != nil {
 		return nil, fmt.Errorf("list triggers: %w", classify(err))
@@ -133,7 +133,7 @@ func (s *Source) collect(ctx context.Context, c *conn, tables []*table) ([]*entr
 	if s.options.selective() {
 		return list, nil
 	}
-	events, err := c.rows(ctx, "SELECT EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE() ORDER BY EVENT_NAME")
+	events, err := c.catalog(ctx, "SELECT EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE() ORDER BY EVENT_NAME")
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", classify(err))
 	}
@@ -162,7 +162,7 @@ func (s *Source) collectViews(ctx context.Context, c *conn, tables []*table) ([]
 		return nil, nil
 	}
 	// The server says in the comment of a view that it cannot be used.
-	broken, err := c.rows(ctx, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE = 'VIEW' AND TABLE_COMMENT <> 'VIEW'")
+	broken, err := c.catalog(ctx, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE = 'VIEW' AND TABLE_COMMENT <> 'VIEW'")
 	if err != nil {
 		return nil, fmt.Errorf("look at views: %w", classify(err))
 	}
@@ -260,6 +260,9 @@ func (c *conn) showCreate(ctx context.Context, e *entry) (*entry, error) {
 }
 
 func (c *conn) showError(e *entry, err error) error {
+	if isCode(err, codeLockWait) {
+		return fmt.Errorf("read %s: %w: %w", e.label(), errBeingChanged, err)
+	}
 	err = fmt.Errorf("read %s: %w", e.label(), classify(err))
 	if !errors.Is(err, drivers.ErrAccess) {
 		return err

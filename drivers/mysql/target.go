@@ -128,7 +128,7 @@ func (s *Source) look(ctx context.Context, target drivers.Target, c *contents, s
 // fingerprint is a text that tells a database from another one of its name: what is in it, and since when. It is "" of an empty
 // database.
 func (c *conn) fingerprint(ctx context.Context) (string, error) {
-	list, err := c.rows(ctx, `SELECT CONCAT('table ', TABLE_NAME), COALESCE(CREATE_TIME, '') FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()
+	list, err := c.catalog(ctx, `SELECT CONCAT('table ', TABLE_NAME), COALESCE(CREATE_TIME, '') FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()
 		UNION ALL SELECT CONCAT('routine ', ROUTINE_TYPE, ROUTINE_NAME), CREATED FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()
 		UNION ALL SELECT CONCAT('event ', EVENT_NAME), CREATED FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE()`)
 	if err != nil {
@@ -178,7 +178,7 @@ func (s *Source) lookOnly(ctx context.Context, w *conn, c *contents, f *found) e
 }
 
 func (c *conn) tableNames(ctx context.Context) (map[string]bool, error) {
-	list, err := c.rows(ctx, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()")
+	list, err := c.catalog(ctx, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()")
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", classify(err))
 	}
