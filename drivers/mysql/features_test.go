@@ -1,6 +1,8 @@
 package mysql
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -70,5 +72,65 @@ func TestFeatures(t *testing.T) {
 	s.Exec(db, "ALTER TABLE self COMMENT 'x'")
 	if text == dumpText(t, s, db) {
 		t.Error("the text does not see a comment")
+	}
+}
+
+// TestRoundTrip dumps and restores everything, onto servers of other settings, with parts of all sizes.
+func TestRoundTrip(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := features(t, s)
+	s.Exec(db, "ANALYZE TABLE key_binary, key_composite, key_text, key_uuid, many_rows")
+	for _, c := range []struct {
+		chunk    int64
+		settings []string
+		ranges   int // of all tables together
+	}{
+		{defaultChunk, nil, 0},
+		{100_000, []string{"default_time_zone=+05:45", "character_set_server=latin1", "sql_mode=NO_BACKSLASH_ESCAPES,TRADITIONAL"}, 2},
+		// Less than an option may ask for: tables of all kinds of keys are cut.
+		{1_000, []string{"local_infile=0", "default_time_zone=-08:00", "sql_mode=ANSI_QUOTES", "event_scheduler=ON"}, 40},
+	} {
+		t.Run(fmt.Sprint(c.chunk), func(t *testing.T) {
+			t.Parallel()
+			target, source := server(t, c.settings...), openSource(t, s.URL(db), "")
+			source.chunk, source.split = c.chunk, c.chunk
+			d := dumpSource(t, source, nil)
+			ranges := 0
+			for _, p := range d.parts {
+				if _, _, more := strings.Cut(p.Name, "/"); more {
+					ranges++
+				}
+			}
+			if ranges < c.ranges {
+				t.Errorf("%d parts are ranges of tables, want at least %d", ranges, c.ranges)
+			}
+			name := target.NewName()
+			d.mustProve(t, target, name)
+			requireSame(t, s, db, target, name)
+		})
+	}
+}
+
+func TestChinook(t *testing.T) {
+	t.Parallel()
+	dir := os.Getenv("SALVOR_REAL_DATA")
+	if dir == "" {
+		t.Skip("SALVOR_REAL_DATA names no directory")
+	}
+	s := server(t)
+	s.Load("", dir+"/chinook/Chinook_MySql.sql") // the script makes its database
+	d := dumpDatabase(t, s.URL("Chinook"), `{"chunk": 65536}`, nil)
+	name := s.NewName()
+	proof := d.mustProve(t, s, name)
+	if proof.Tables != 11 || proof.Rows != 15607 {
+		t.Errorf("proof of %d rows in %d tables, want 15607 in 11", proof.Rows, proof.Tables)
+	}
+	requireSame(t, s, "Chinook", s, name)
+	s.Exec(name, "UPDATE Track SET Composer = 'somebody' WHERE TrackId = 7")
+	changed, err := openSource(t, s.URL(name), "").Prove(t.Context(), d.rules(), d.parts)
+	requireNoError(t, "prove", err)
+	if len(changed.Differences) != 1 || !strings.Contains(changed.Differences[0], "Track") {
+		t.Errorf("proof of a changed row: %q", changed.Differences)
 	}
 }

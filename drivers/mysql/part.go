@@ -138,7 +138,7 @@ func (k keyColumn) literal(bound string) string {
 	case boundBytes:
 		if strings.Trim(bound, "0123456789abcdef") == "" && len(bound)%2 == 0 {
 			if isName(k.Charset) {
-				return "_" + k.Charset + "X'" + bound + "'"
+				return "_" + k.Charset + " X'" + bound + "'"
 			}
 			return "X'" + bound + "'"
 		}
