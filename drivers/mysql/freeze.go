@@ -366,7 +366,10 @@ func (f *freezing) guard(ctx context.Context) error {
 	if err := f.side.exec(ctx, "START TRANSACTION"); err != nil {
 		return fmt.Errorf("begin: %w", classify(err))
 	}
-	return f.touch(ctx, f.side)
+	if err := f.touch(ctx, f.side); err != nil {
+		return err
+	}
+	return f.checkVisible(ctx)
 }
 
 // keepDefinitions makes the keepers touch every table, so that whoever wants to change one waits until the view ends.
