@@ -120,7 +120,7 @@ func TestChinook(t *testing.T) {
 	}
 	s := server(t)
 	s.Load("", dir+"/chinook/Chinook_MySql.sql") // the script makes its database
-	d := dumpDatabase(t, s.URL("Chinook"), `{"chunk": 65536}`, nil)
+	d := dumpDatabase(t, s.URL("Chinook"), `{"chunk": 65536}`)
 	name := s.NewName()
 	proof := d.mustProve(t, s, name)
 	if proof.Tables != 11 || proof.Rows != 15607 {

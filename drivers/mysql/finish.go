@@ -35,7 +35,7 @@ func (s *Source) Finish(ctx context.Context, target drivers.Target, parts []driv
 		return err
 	}
 	if run == "" {
-		return nil // it was finished before
+		return w.sweep(ctx) // it was finished before
 	}
 	if run != target.Run {
 		return fmt.Errorf("finish: %w: the target belongs to the restore %s", drivers.ErrNotEmpty, run)
@@ -45,6 +45,21 @@ func (s *Source) Finish(ctx context.Context, target drivers.Target, parts []driv
 	}
 	w.again = true // an earlier attempt may have been ended anywhere
 	return told(ctx, w.finish(ctx, target, c, parts))
+}
+
+// sweep removes what is left of the restore's own tables, where the server was ended while it dropped them one by one.
+func (w *work) sweep(ctx context.Context) error {
+	if err := w.lockTarget(ctx); err != nil {
+		return err
+	}
+	run, _, err := w.begun(ctx)
+	if err != nil || run != "" {
+		return err // somebody else's
+	}
+	if err := w.exec(ctx, dropProgressSQL); err != nil {
+		return fmt.Errorf("finish: %w", classify(told(ctx, err)))
+	}
+	return nil
 }
 
 func (w *work) finish(ctx context.Context, target drivers.Target, c *contents, parts []drivers.Part) error {

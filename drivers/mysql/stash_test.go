@@ -80,12 +80,13 @@ func openLimited(t *testing.T, url, options string, limit int) *Source {
 	return s
 }
 
-// dumpDatabase dumps a database by several readers. during, if not nil, is called while the view is open.
-func dumpDatabase(t *testing.T, url, options string, during func()) *stash {
+// dumpDatabase dumps a database by several readers.
+func dumpDatabase(t *testing.T, url, options string) *stash {
 	t.Helper()
-	return dumpSource(t, openSource(t, url, options), during)
+	return dumpSource(t, openSource(t, url, options), nil)
 }
 
+// dumpSource is dumpDatabase of a source. during, if not nil, is called while the view is open.
 func dumpSource(t *testing.T, source *Source, during func()) *stash {
 	t.Helper()
 	v, err := source.Freeze(t.Context())
