@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"salvor/drivers"
-	"salvor/drivers/internal/rows"
 )
 
 // progressPrefix begins the names of a restore's own tables.
@@ -48,9 +47,6 @@ type table struct {
 	rows      int64 // an estimate
 	size      int64 // of the rows, in bytes
 }
-
-// partKey is the table's name in parts' names.
-func (t *table) partKey() string { return rows.Key(t.name) }
 
 // keyColumn is a column of the key that a table is cut by.
 type keyColumn struct {
@@ -131,7 +127,7 @@ func number(text string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read number: %w", err)
 	}
-	return int64(n), nil //nolint:gosec // 63 bits
+	return int64(n), nil
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

@@ -19,7 +19,6 @@ type tableDDL struct {
 	indexes []string // secondary indexes, in their order, without those in defs
 	foreign []string // foreign keys, in their order
 	engine  string
-	auto    string // the value of AUTO_INCREMENT, "" for none
 }
 
 var errNoTableDDL = errors.New("it is no CREATE TABLE that is known")
@@ -382,7 +381,10 @@ func definerClause(sql string) (from, to int, err error) {
 			continue
 		}
 		from := t.from
-		if t, err = l.next(); err != nil || t.kind != tokenSymbol || sql[t.from] != '=' {
+		if t, err = l.next(); err != nil {
+			return 0, 0, fmt.Errorf("%w: %w", drivers.ErrCorrupt, err)
+		}
+		if t.kind != tokenSymbol || sql[t.from] != '=' {
 			return 0, 0, nil
 		}
 		if t, err = l.next(); err != nil {

@@ -197,13 +197,10 @@ func (s dialect) identitySQL() string {
 	return "SELECT CONCAT(@@GLOBAL.hostname, ':', @@GLOBAL.port, ':', @@GLOBAL.datadir, ':', @@GLOBAL.server_id)"
 }
 
-// hasSequences, hasPackages and hasVersioning are of MariaDB alone.
-func (s dialect) hasSequences() bool { return s.isMariaDB(100300) }
-
 // keepsHistory tells whether rows of the past can be written with their times.
 func (s dialect) keepsHistory() bool { return s.isMariaDB(101100) }
 
-// hasDefaultRoles tells whether the accounts of the server can be roles.
+// accountsSQL lists accounts: user, host, whether it is a role.
 func (s dialect) accountsSQL() string {
 	if s.isMariaDB(100005) {
 		return "SELECT User, Host, is_role FROM mysql.user ORDER BY is_role DESC, User, Host"
@@ -228,7 +225,7 @@ func (s dialect) databaseSQL() string {
 	return "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME, " + comment + " FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = DATABASE()"
 }
 
-// describeKeys reads the columns of keys. Parts of a key that are expressions have no column.
+// keysSQL reads the columns of keys. Parts of a key that are expressions have no column.
 func (s dialect) keysSQL() string {
 	return `SELECT TABLE_NAME, INDEX_NAME, NON_UNIQUE, COALESCE(COLUMN_NAME, ''), COALESCE(SUB_PART, ''), COALESCE(COLLATION, ''), NULLABLE, INDEX_TYPE
 FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE() ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX`

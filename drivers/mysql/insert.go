@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -81,12 +82,9 @@ func (l *loading) insertRows(ctx context.Context) (int64, error) {
 }
 
 func columnList(columns []column) string {
-	sql := ""
+	names := make([]string, len(columns))
 	for i, c := range columns {
-		if i > 0 {
-			sql += ", "
-		}
-		sql += ident(c.Name)
+		names[i] = ident(c.Name)
 	}
-	return sql
+	return strings.Join(names, ", ")
 }

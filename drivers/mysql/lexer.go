@@ -43,7 +43,7 @@ func (l *lexer) next() (token, error) {
 		return t, nil
 	}
 	rest := l.text[l.at:]
-	end := 0
+	var end int
 	switch c := rest[0]; {
 	case c == '`':
 		t.kind, end = tokenName, quotedEnd(rest, false)

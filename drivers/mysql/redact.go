@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
@@ -63,6 +62,6 @@ func redactError(err error, shown string) error {
 		return err
 	}
 	plain := *e
-	plain.Message = fmt.Sprintf("the server refused it (its words are left out, as they may quote a secret)")
+	plain.Message = "the server refused it (its words are left out, as they may quote a secret)"
 	return &plain
 }
