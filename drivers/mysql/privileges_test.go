@@ -240,3 +240,31 @@ func TestCancelled(t *testing.T) {
 	requireNoError(t, "restore", d.restore(t.Context(), target, rules))
 	d.mustBeProved(t, s, name)
 }
+
+// TestTLS connects to a server that takes connections by TLS alone.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	s := testenv.MariaDB(t, testenv.MariaDBOptions{TLS: true, Password: `p@:/?#%w`})
+	other := testenv.MariaDB(t, testenv.MariaDBOptions{TLS: true})
+	db := seeded(t, s)
+	plain, _, _ := strings.Cut(s.URL(db), "?")
+	d := dumpDatabase(t, s.URL(db), "")
+	d.mustProve(t, s, s.NewName())
+	for query, works := range map[string]bool{
+		"": true, "?tls=preferred": true, "?tls=required": true, "?tls=disabled": false, "?tls=verify-full": false, "?tls=verify-ca": false,
+		"?ca=" + s.Dir + "/server.crt": true, "?tls=verify-ca&ca=" + s.Dir + "/server.crt": true,
+		"?ca=" + other.Dir + "/server.crt": false, "?tls=verify-full&ca=" + other.Dir + "/server.crt": false,
+	} {
+		v, err := openSource(t, plain+query, "").Freeze(t.Context())
+		if works {
+			requireNoError(t, "freeze by "+query, err)
+			requireNoError(t, "end", v.End(t.Context()))
+		} else if err == nil || hintText(err) == "" {
+			t.Errorf("freeze by %s = %v (hint %q)", query, err, hintText(err))
+		}
+	}
+	// By its name the server is another one than by its address.
+	named := strings.Replace(s.URL(db), "127.0.0.1", "localhost", 1)
+	dumpDatabase(t, named, "").mustProve(t, s, s.NewName())
+	dumpDatabase(t, s.SocketURL(db), "").mustProve(t, s, s.NewName())
+}

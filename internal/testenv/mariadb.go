@@ -250,7 +250,7 @@ func (s *MariaDBServer) URL(database string) string {
 func (s *MariaDBServer) URLAs(database, user, password string) string {
 	query := url.Values{}
 	if s.options.TLS {
-		query = url.Values{"ssl-mode": {"VERIFY_IDENTITY"}, "ssl-ca": {filepath.Join(s.Dir, "server.crt")}}
+		query = url.Values{"tls": {"verify-full"}, "ca": {filepath.Join(s.Dir, "server.crt")}}
 	}
 	return s.url(net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)), database, user, password, query)
 }

@@ -73,7 +73,7 @@ func TestMariaDBPassword(t *testing.T) {
 		}
 		_ = db.Close()
 	}
-	want := "mysql://salvor_test:p%20w%27%5C@" + addr + "/a%2Fb?ssl-ca=" + strings.ReplaceAll(s.Dir, "/", "%2F") + "%2Fserver.crt&ssl-mode=VERIFY_IDENTITY"
+	want := "mysql://salvor_test:p%20w%27%5C@" + addr + "/a%2Fb?ca=" + strings.ReplaceAll(s.Dir, "/", "%2F") + "%2Fserver.crt&tls=verify-full"
 	if got := s.URL("a/b"); got != want {
 		t.Errorf("URL is %s, want %s", got, want)
 	}
