@@ -3,7 +3,7 @@ package mysql
 import (
 	"context"
 	"errors"
-	"fmt"
+	"strconv"
 
 	"salvor/drivers"
 )
@@ -67,36 +67,53 @@ func (w *work) refused(ctx context.Context, e *entry, err error) error {
 }
 
 // run1 runs the statement of an entry in a session with its settings, and sets the session back.
-func (w *work) run1(ctx context.Context, e *entry) (err error) {
+func (w *work) run1(ctx context.Context, e *entry) error {
 	if !e.hasContext() {
 		return w.exec(ctx, e.sql)
 	}
-	if err := w.exec(ctx, e.settings(w.server)); err != nil {
+	back, err := w.databaseCollation(ctx, e)
+	if err != nil {
 		return err
 	}
-	back := ""
-	defer func() {
-		if w.broken {
-			return
-		}
-		if back != "" {
-			err = errors.Join(err, w.exec(ctx, back))
-		}
-		settle := w.settle(ctx)
-		if settle == nil {
-			settle = w.settleWriter(ctx)
-		}
-		if err == nil {
-			err = settle
-		}
-	}()
-	if back, err = w.databaseCollation(ctx, e); err != nil {
+	missing, err := w.inContext(ctx, e)
+	if w.broken {
 		return err
+	}
+	settle := w.settle(ctx)
+	if settle == nil {
+		settle = w.settleWriter(ctx)
+	}
+	if settle == nil && back != "" {
+		settle = w.exec(ctx, back)
+	}
+	if err != nil || settle != nil {
+		return errors.Join(err, settle)
+	}
+	if missing != "" && !w.source.isScratch() && !w.trial {
+		return w.problem(ctx, e.label(), errors.New(missing+": it is restored, and can be used once that account is there; definer: drop makes it the restoring account's own")) //nolint:err113 // for people
+	}
+	return nil
+}
+
+// inContext runs the statement with the settings that the object was made with. missing says that its definer is no account of the
+// server: it is made all the same, and cannot be used.
+func (w *work) inContext(ctx context.Context, e *entry) (missing string, err error) {
+	if err := w.exec(ctx, e.settings(w.server)); err != nil {
+		return "", err
 	}
 	if err := w.exec(ctx, e.sql); err != nil {
-		return err
+		return "", err
 	}
-	return w.tellDefiner(ctx, e)
+	list, err := w.rows(ctx, "SHOW WARNINGS")
+	if err != nil {
+		return "", err
+	}
+	for _, r := range list {
+		if len(r) > 2 && r[1] == strconv.Itoa(codeNoDefiner) {
+			missing = r[2]
+		}
+	}
+	return missing, nil
 }
 
 // databaseCollation gives the database, for a moment, the collation that an object was made under, which the object keeps. It
@@ -111,20 +128,6 @@ func (w *work) databaseCollation(ctx context.Context, e *entry) (back string, er
 	}
 	name := ident(w.source.place.database)
 	return "ALTER DATABASE " + name + " COLLATE " + now, w.exec(ctx, "ALTER DATABASE "+name+" COLLATE "+e.Database)
-}
-
-// tellDefiner notes an object whose definer is no account of the server: it is made, and cannot be used.
-func (w *work) tellDefiner(ctx context.Context, e *entry) error {
-	list, err := w.rows(ctx, "SHOW WARNINGS")
-	if err != nil {
-		return err
-	}
-	for _, r := range list {
-		if len(r) > 2 && r[1] == fmt.Sprint(codeNoDefiner) && !w.source.isScratch() && !w.trial {
-			return w.problem(ctx, e.label(), errors.New(r[2]+": it is restored, and can be used once that account is there; definer: drop makes it the restoring account's own")) //nolint:err113 // for people
-		}
-	}
-	return nil
 }
 
 // explainEntry says which object's statement failed.

@@ -43,7 +43,6 @@ func (s *Source) Finish(ctx context.Context, target drivers.Target, parts []driv
 	if err := w.register(ctx); err != nil {
 		return fmt.Errorf("finish: %w", err)
 	}
-	w.again = true // an earlier attempt may have been ended anywhere
 	return told(ctx, w.finish(ctx, target, c, parts))
 }
 
@@ -67,6 +66,15 @@ func (w *work) finish(ctx context.Context, target drivers.Target, c *contents, p
 		return err
 	}
 	if err := w.checkLoaded(ctx, c); err != nil {
+		return err
+	}
+	// An object that is there already was made by an earlier attempt, if there was one.
+	w.again = true
+	err := w.once(ctx, "finish", "", func() error {
+		w.again = false
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	equal, err := w.text(ctx, "SELECT COUNT(*) FROM "+progressDone+" WHERE item = 'equal'")
@@ -110,7 +118,7 @@ func (w *work) complete(ctx context.Context, r *recipe) error {
 	err := w.makeViews(ctx, ofKinds(r.schema, entryView), func(e *entry) error {
 		return w.alone(ctx, e.item(), "", waitForOthers, func() error {
 			err := w.run1(ctx, e)
-			if isCode(err, codeTableExists) {
+			if w.again && isCode(err, codeTableExists) {
 				return nil
 			}
 			return err

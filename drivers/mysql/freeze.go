@@ -181,8 +181,16 @@ func (f *freezing) openLocked(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errGaveUp)
 	defer cancel()
 	// Whoever waits for the lock makes others wait behind it. The server is told by another session to stop that.
-	stop := context.AfterFunc(ctx, func() { f.lock.interrupt(ctx) })
-	defer stop()
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		f.lock.interrupt(ctx)
+	})
+	defer func() {
+		if !stop() {
+			<-stopped
+		}
+	}()
 	hold := func(list []string, optional bool) error {
 		for _, sql := range list {
 			err := f.lock.exec(context.WithoutCancel(ctx), sql)
