@@ -15,11 +15,12 @@ const (
 	kindYear   columnKind = "year"   // read as text: the number 0 would be 2000
 	kindEnum   columnKind = "enum"   // by number, so that every value comes back, the empty one of an error too
 	kindSet    columnKind = "set"    // by number
-	kindText   columnKind = "text"   // ASCII or UTF-8 that the server takes as text only: JSON of MySQL, UUID, INET6
+	kindText   columnKind = "text"   // ASCII or UTF-8 that the server takes as text only: UUID, INET6
+	kindJSON   columnKind = "json"   // of MySQL: as the server makes it of its text, in which some types have no form of their own
 )
 
 // isPlain tells that values have no byte to escape.
-func (k columnKind) isPlain() bool { return k != kindBytes && k != kindText }
+func (k columnKind) isPlain() bool { return k != kindBytes && k != kindText && k != kindJSON }
 
 // column is one of those that are dumped.
 type column struct {
@@ -46,7 +47,7 @@ func kindOf(s dialect, dataType string) columnKind {
 		return kindText
 	case "json":
 		if s.flavour == mysqlServer {
-			return kindText
+			return kindJSON
 		}
 	}
 	return kindBytes
@@ -62,6 +63,8 @@ func (c column) selectSQL(s dialect) string {
 		return "CAST(" + name + " AS CHAR)"
 	case kindEnum, kindSet:
 		return "CAST(" + name + " AS UNSIGNED)"
+	case kindJSON:
+		return "CAST(CAST(" + name + " AS CHAR) AS JSON)"
 	case kindBytes, kindNumber, kindTime, kindText:
 	}
 	return name
@@ -91,7 +94,7 @@ func loadList(columns []column) string {
 		case kindEnum, kindSet:
 			into = append(into, variable)
 			set = append(set, ident(c.Name)+" = CAST("+variable+" AS UNSIGNED)")
-		case kindText:
+		case kindText, kindJSON:
 			into = append(into, variable)
 			set = append(set, ident(c.Name)+" = CONVERT("+variable+" USING utf8mb4)")
 		case kindBytes, kindNumber, kindTime, kindFloat, kindYear:
@@ -124,7 +127,7 @@ func (c column) insertSQL(to, value []byte) []byte {
 			to = append(to, value...)
 		}
 		return append(to, "' AS UNSIGNED)"...)
-	case kindText:
+	case kindText, kindJSON:
 		to = append(to, "CONVERT("...)
 		return append(appendHex(to, value), " USING utf8mb4)"...)
 	case kindBytes:

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -127,6 +128,28 @@ func (c *conn) note(err error) error {
 func (c *conn) exec(ctx context.Context, sql string) error {
 	_, err := c.affected(ctx, sql)
 	return err
+}
+
+// ddlTries and ddlPause bound how often a definition is made again that met another: MySQL keeps all definitions in tables of its
+// own, in which those of different databases may lock each other out.
+const (
+	ddlTries = 40
+	ddlPause = 50 * time.Millisecond
+)
+
+// ddl runs a statement that defines something, which is undone as a whole where it is the victim of a deadlock.
+func (c *conn) ddl(ctx context.Context, sql string) error {
+	for try := 1; ; try++ {
+		err := c.exec(ctx, sql)
+		if !isCode(err, codeDeadlock) || try == ddlTries {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(rand.N(ddlPause)):
+		}
+	}
 }
 
 var errNoProtocol = errors.New("the driver of the protocol lacks a part of it")

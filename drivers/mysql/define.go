@@ -69,7 +69,7 @@ func (w *work) refused(ctx context.Context, e *entry, err error) error {
 // run1 runs the statement of an entry in a session with its settings, and sets the session back.
 func (w *work) run1(ctx context.Context, e *entry) error {
 	if !e.hasContext() {
-		return w.exec(ctx, e.sql)
+		return w.ddl(ctx, e.sql)
 	}
 	back, err := w.databaseCollation(ctx, e)
 	if err != nil {
@@ -84,7 +84,7 @@ func (w *work) run1(ctx context.Context, e *entry) error {
 		settle = w.settleWriter(ctx)
 	}
 	if settle == nil && back != "" {
-		settle = w.exec(ctx, back)
+		settle = w.ddl(ctx, back)
 	}
 	if err != nil || settle != nil {
 		return errors.Join(err, settle)
@@ -101,7 +101,7 @@ func (w *work) inContext(ctx context.Context, e *entry) (missing string, err err
 	if err := w.exec(ctx, e.settings(w.server)); err != nil {
 		return "", err
 	}
-	if err := w.exec(ctx, e.sql); err != nil {
+	if err := w.ddl(ctx, e.sql); err != nil {
 		return "", err
 	}
 	list, err := w.rows(ctx, "SHOW WARNINGS")
@@ -127,7 +127,7 @@ func (w *work) databaseCollation(ctx context.Context, e *entry) (back string, er
 		return "", err
 	}
 	name := ident(w.source.place.database)
-	return "ALTER DATABASE " + name + " COLLATE " + now, w.exec(ctx, "ALTER DATABASE "+name+" COLLATE "+e.Database)
+	return "ALTER DATABASE " + name + " COLLATE " + now, w.ddl(ctx, "ALTER DATABASE "+name+" COLLATE "+e.Database)
 }
 
 // explainEntry says which object's statement failed.

@@ -158,7 +158,7 @@ func TestKinds(t *testing.T) {
 		{"timestamp", kindTime, kindTime},
 		{"enum", kindEnum, kindEnum},
 		{"set", kindSet, kindSet},
-		{"json", kindBytes, kindText},
+		{"json", kindBytes, kindJSON},
 		{"uuid", kindText, kindText},
 		{"bit", kindBytes, kindBytes},
 		{"geometry", kindBytes, kindBytes},

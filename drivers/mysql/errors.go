@@ -54,7 +54,7 @@ const (
 	codeEventExists    = 1537
 	codeReadOnly       = 1290
 	codeNoThread       = 1094
-	codeBackupActive   = 4145
+	codeNeedsTLS       = 3159
 )
 
 // classify adds the class to an error of the server or of the connection to it.
@@ -77,7 +77,7 @@ func classOf(err error) error {
 	}
 	switch e.Number {
 	case codeLogin, codeNoPassword, codeDatabaseDenied, codeTableDenied, codeColumnDenied, codePrivilege, codeRoutineDenied,
-		1095 /* not owner of the thread */, 1130 /* host may not connect */, 1141, 1147 /* no such grant */, 1251 /* authentication */, 1275, 1820, 1862 /* expired */, 3118 /* locked */, 3159 /* needs TLS */, 4151 /* locked */ :
+		1095 /* not owner of the thread */, 1130 /* host may not connect */, 1141, 1147 /* no such grant */, 1251 /* authentication */, 1275, 1820, 1862 /* expired */, 3118 /* locked */, codeNeedsTLS, 4151 /* locked */ :
 		return drivers.ErrAccess
 	case codeNoDatabase:
 		return drivers.ErrNotFound
@@ -91,7 +91,7 @@ func classOf(err error) error {
 	case 1034, 1035, 1194, 1195, 1712 /* a damaged table or index */ :
 		return drivers.ErrCorrupt
 	case codeTooMany, codeTooManyOfUser, codeLockWait, codeDeadlock, codeInterrupted, 1053 /* shutdown */, 1077, 1079, 1152, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, /* network */
-		1180, 1181, 1182 /* commit, rollback, flush */, 1184, 1188, 1189, 1190, 1206 /* lock table is full */, 1226 /* the account's resources */, 1290, 1836 /* read only */, 1927 /* killed */, 3024, 1969 /* time limit */, 1105, 1037, 1038, 1041 /* memory */, 3168, 4031 /* disconnected */, 1047, 1129, 1135 /* no thread */, 1615, codeChangedTable, codeBackupActive:
+		1180, 1181, 1182 /* commit, rollback, flush */, 1184, 1188, 1189, 1190, 1206 /* lock table is full */, 1226 /* the account's resources */, 1290, 1836 /* read only */, 1927 /* killed */, 3024, 1969 /* time limit */, 1105, 1037, 1038, 1041 /* memory */, 3168, 4031 /* disconnected */, 1047, 1129, 1135 /* no thread */, 1615, codeChangedTable, 4145 /* another backup */ :
 		return nil
 	}
 	return drivers.ErrFailed // the statement's own fault, which it would have again

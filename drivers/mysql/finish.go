@@ -55,7 +55,7 @@ func (w *work) sweep(ctx context.Context) error {
 	if err != nil || run != "" {
 		return err // somebody else's
 	}
-	if err := w.exec(ctx, dropProgressSQL); err != nil {
+	if err := w.ddl(ctx, dropProgressSQL); err != nil {
 		return fmt.Errorf("finish: %w", classify(told(ctx, err)))
 	}
 	return nil
@@ -93,7 +93,7 @@ func (w *work) finish(ctx context.Context, target drivers.Target, c *contents, p
 	if err := w.tell(ctx, target); err != nil {
 		return err
 	}
-	if err := w.exec(ctx, dropProgressSQL); err != nil {
+	if err := w.ddl(ctx, dropProgressSQL); err != nil {
 		return fmt.Errorf("finish: %w", classify(err))
 	}
 	return nil
@@ -236,7 +236,7 @@ func (w *work) makeForeign(ctx context.Context, r *recipe) error {
 				return nil
 			}
 			sql := alter(e.Name, missing)
-			return w.refused(ctx, &entry{Kind: "foreign keys of table", Name: e.Name, sql: sql}, w.exec(ctx, sql))
+			return w.refused(ctx, &entry{Kind: "foreign keys of table", Name: e.Name, sql: sql}, w.ddl(ctx, sql))
 		})
 		if err != nil {
 			return err
@@ -277,7 +277,7 @@ func (w *work) setAuto(ctx context.Context, r *recipe) error {
 			continue
 		}
 		sql := fmt.Sprintf("ALTER TABLE %s AUTO_INCREMENT=%d", ident(e.Name), want)
-		if err := w.refused(ctx, &entry{Kind: "AUTO_INCREMENT of table", Name: e.Name, sql: sql}, w.exec(ctx, sql)); err != nil {
+		if err := w.refused(ctx, &entry{Kind: "AUTO_INCREMENT of table", Name: e.Name, sql: sql}, w.ddl(ctx, sql)); err != nil {
 			return err
 		}
 	}

@@ -270,7 +270,8 @@ func (f *freezing) underLock(ctx context.Context) error {
 // gaveUp says that the time was over where it was.
 func gaveUp(ctx context.Context, err error) error {
 	if err != nil && errors.Is(context.Cause(ctx), errGaveUp) {
-		return fmt.Errorf("lock the server: %w: %w: %w", drivers.ErrFailed, errGaveUp, err)
+		return drivers.WithHint(fmt.Errorf("lock the server: %w: %w: %w", drivers.ErrFailed, errGaveUp, err),
+			"try again when whoever has locked a table or changes one has ended, or raise lock_timeout")
 	}
 	return err
 }

@@ -221,7 +221,7 @@ func (w *work) buildIndexes(ctx context.Context, tbl, kept string, how manner) e
 		}
 		for _, sql := range alters(tbl, missing) {
 			e := &entry{Kind: "indexes of table", Name: tbl, sql: sql}
-			if err := w.refused(ctx, e, w.exec(ctx, sql)); err != nil {
+			if err := w.refused(ctx, e, w.ddl(ctx, sql)); err != nil {
 				return err
 			}
 		}

@@ -215,6 +215,8 @@ func (s *Source) explain(err error) error {
 		return drivers.WithHint(err, "grant the account rights on the database; SHOW DATABASES lists those that it may see")
 	case isCode(err, codeNoDatabase):
 		return drivers.WithHint(err, "check the database's name; SHOW DATABASES lists those of the server")
+	case isCode(err, codeNeedsTLS):
+		return drivers.WithHint(err, "the server takes connections by TLS alone: write tls=required, or better tls=verify-full, in the source")
 	case isCode(err, codeTooMany, codeTooManyOfUser):
 		return drivers.WithHint(err, "the server has no free connection: lower the node's limit, or raise max_connections")
 	case errors.Is(err, drivers.ErrAccess), errors.Is(err, drivers.ErrNotFound), errors.Is(err, drivers.ErrInvalid), errors.Is(err, drivers.ErrFailed):

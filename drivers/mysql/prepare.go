@@ -129,7 +129,7 @@ func (w *work) abandon(ctx context.Context) error {
 	w.rollback(ctx)
 	n, err := w.text(ctx, "SELECT (SELECT COUNT(*) FROM "+progressDone+" WHERE item NOT LIKE 'globals/%') + (SELECT fresh FROM "+progressRun+")")
 	if err == nil && n == "0" {
-		err = w.exec(ctx, dropProgressSQL)
+		err = w.ddl(ctx, dropProgressSQL)
 	}
 	if err != nil {
 		return fmt.Errorf("remove the restore's own tables: %w", classify(err))
@@ -150,7 +150,7 @@ func (d *database) createSQL(s dialect, name string) string {
 // in it is looked at again.
 func (w *work) createDatabase(ctx context.Context, name string, d *database) error {
 	sql := d.createSQL(w.server, name)
-	err := w.exec(ctx, sql)
+	err := w.ddl(ctx, sql)
 	switch {
 	case err == nil:
 		return nil
@@ -184,7 +184,7 @@ func (w *work) dropDatabase(ctx context.Context, name string) error {
 		return fmt.Errorf("drop database %s: %w: it is the server's own", name, drivers.ErrInvalid)
 	}
 	sql := "DROP DATABASE IF EXISTS " + ident(name)
-	err := w.exec(ctx, sql)
+	err := w.ddl(ctx, sql)
 	if isCode(err, codeDatabaseDenied, codePrivilege) {
 		return drivers.WithHint(statementError("drop database "+name, sql, err), "grant the account DROP on the database; or empty it and restore into it without --clean")
 	}
@@ -203,7 +203,7 @@ func (w *work) rehearse(ctx context.Context, r *recipe, name string) (err error)
 		}
 		return err
 	}
-	if err := w.exec(ctx, r.c.schemaRef.Database.createSQL(w.server, name)); err != nil {
+	if err := w.ddl(ctx, r.c.schemaRef.Database.createSQL(w.server, name)); err != nil {
 		if isCode(err, codeDatabaseDenied, codePrivilege) {
 			return nil
 		}
@@ -236,10 +236,10 @@ func (w *work) rehearse(ctx context.Context, r *recipe, name string) (err error)
 // beginRun makes the restore's own tables. Of a target that is equal already everything is noted as done. What an attempt left
 // that was ended before the run's row was there is nobody's.
 func (w *work) beginRun(ctx context.Context, st state, fresh, only bool, c *contents) error {
-	err := w.exec(ctx, dropProgressSQL)
+	err := w.ddl(ctx, dropProgressSQL)
 	for _, sql := range progressSQL() {
 		if err == nil {
-			err = w.exec(ctx, sql)
+			err = w.ddl(ctx, sql)
 		}
 	}
 	if err == nil {
@@ -265,7 +265,7 @@ func (w *work) beginRun(ctx context.Context, st state, fresh, only bool, c *cont
 	}
 	w.rollback(ctx)
 	if isCode(err, codeTableDenied, codeDatabaseDenied, codePrivilege) {
-		return drivers.WithHint(fmt.Errorf("begin restore: %w", classify(err)), "grant the account all rights on the database")
+		return drivers.WithHint(fmt.Errorf("begin restore into %s: %w", w.source.name(), classify(err)), "grant the account all rights on the database")
 	}
 	return fmt.Errorf("begin restore: %w", classify(told(ctx, err)))
 }
@@ -302,7 +302,7 @@ func (w *work) fill(ctx context.Context, r *recipe) error {
 	}
 	if !only {
 		d := r.c.schemaRef.Database
-		if err := w.exec(ctx, "ALTER DATABASE "+ident(w.source.place.database)+" CHARACTER SET "+d.Charset+" COLLATE "+d.Collation); err != nil {
+		if err := w.ddl(ctx, "ALTER DATABASE "+ident(w.source.place.database)+" CHARACTER SET "+d.Charset+" COLLATE "+d.Collation); err != nil {
 			return fmt.Errorf("set the database's character set: %w", classify(told(ctx, err)))
 		}
 	}
@@ -364,7 +364,7 @@ func (w *work) makeTable(ctx context.Context, e *entry, c *contents) error {
 		return fmt.Errorf("keep the indexes of %s: %w", e.Name, err)
 	}
 	sql := fmt.Sprintf("REPLACE INTO %s VALUES (%s, %d, %s)", progressTable, literal(e.Name), len(c.tables[e.Name]), binary(indexes))
-	if err := w.exec(ctx, sql); err != nil {
+	if err := w.ddl(ctx, sql); err != nil {
 		return fmt.Errorf("keep the indexes of %s: %w", e.Name, classify(err))
 	}
 	return nil
@@ -392,7 +392,7 @@ func (w *work) dropTables(ctx context.Context, c *contents) error {
 				"restore that table too, drop its foreign key, or restore into another database")
 		}
 		sql := "DROP TABLE IF EXISTS " + strings.Join(quoted, ", ")
-		if err := w.exec(ctx, sql); err != nil {
+		if err := w.ddl(ctx, sql); err != nil {
 			return statementError("drop tables", sql, told(ctx, err))
 		}
 		return nil
@@ -415,11 +415,11 @@ func (s *Source) discard(ctx context.Context, f *found) error {
 	}
 	for _, r := range list {
 		sql := "DROP TABLE IF EXISTS " + ident(r[0])
-		if err := w.exec(ctx, sql); err != nil {
+		if err := w.ddl(ctx, sql); err != nil {
 			return statementError("remove restore "+f.run, sql, told(ctx, err))
 		}
 	}
-	if err := w.exec(ctx, dropProgressSQL); err != nil {
+	if err := w.ddl(ctx, dropProgressSQL); err != nil {
 		return fmt.Errorf("remove restore %s: %w", f.run, classify(err))
 	}
 	return nil
