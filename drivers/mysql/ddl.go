@@ -402,3 +402,42 @@ func definerClause(sql string) (from, to int, err error) {
 	}
 	return 0, 0, nil
 }
+
+// unqualify takes the database's own name out of what the server writes with it in views and defaults: functions, sequences, and
+// columns of views that it could not look into. What is restored into a database of another name must not lead back to this one.
+func unqualify(sql, database string) (string, error) {
+	list, err := tokens(sql)
+	if err != nil {
+		return sql, err
+	}
+	text := func(i int) string {
+		if i < 0 || i >= len(list) {
+			return ""
+		}
+		return sql[list[i].from:list[i].to]
+	}
+	own := ident(database)
+	var b strings.Builder
+	last := 0
+	for i := range list {
+		if text(i) != own || text(i+1) != "." || text(i-1) == "." {
+			continue
+		}
+		column := text(i+3) == "."
+		call := text(i+3) == "("
+		sequence := text(i-1) == "(" && isSequenceFunction(text(i-2))
+		if column || call || sequence {
+			b.WriteString(sql[last:list[i].from])
+			last = list[i+2].from
+		}
+	}
+	return b.String() + sql[last:], nil
+}
+
+func isSequenceFunction(word string) bool {
+	switch strings.ToLower(word) {
+	case "nextval", "lastval", "setval":
+		return true
+	}
+	return false
+}

@@ -118,6 +118,19 @@ func TestWithoutDefiner(t *testing.T) {
 	}
 }
 
+func TestUnqualify(t *testing.T) {
+	t.Parallel()
+	for sql, want := range map[string]string{
+		"CREATE VIEW `v` AS select `w`.`t`.`i` AS `i`,`w`.`f`(`t`.`i`) AS `x`,nextval(`w`.`s`) AS `y` from `t`": "CREATE VIEW `v` AS select `t`.`i` AS `i`,`f`(`t`.`i`) AS `x`,nextval(`s`) AS `y` from `t`",
+		"CREATE VIEW `v` AS select `w`.`i` AS `i`,'`w`.`t`.`i`' from (`w` join `o`.`w` join `o`.`w`.`x`)":       "CREATE VIEW `v` AS select `w`.`i` AS `i`,'`w`.`t`.`i`' from (`w` join `o`.`w` join `o`.`w`.`x`)",
+		"CREATE TABLE `d` (\n  `a` int DEFAULT nextval(`w`.`s`)\n)":                                             "CREATE TABLE `d` (\n  `a` int DEFAULT nextval(`s`)\n)",
+	} {
+		if got, err := unqualify(sql, "w"); err != nil || got != want {
+			t.Errorf("unqualify(%s) = %s, %v", sql, got, err)
+		}
+	}
+}
+
 func FuzzSplitTable(f *testing.F) {
 	f.Add(orders)
 	f.Add("CREATE TABLE `t` (`a` int) ENGINE=InnoDB")

@@ -30,6 +30,7 @@ const (
 	codeNoSuchDatabase = 1008
 	codeDiskFull       = 1021
 	codeTableFull      = 1114
+	codeNoAccount      = 1133
 	codeTableDenied    = 1142
 	codeColumnDenied   = 1143
 	codeNoTable        = 1146

@@ -46,6 +46,8 @@ type facts struct {
 	Inconsistent []string `json:"inconsistent_tables,omitempty"`
 	Current      []string `json:"without_history,omitempty"`
 	WithoutRows  []string `json:"without_rows,omitempty"`
+	// Unknown are accounts that the server's table lists and the server does not know, so that they are not dumped.
+	Unknown []string `json:"unknown_accounts,omitempty"`
 }
 
 // The ways of opening a view.
@@ -524,7 +526,7 @@ func (f *freezing) finish(ctx context.Context) error {
 		return err
 	}
 	if f.source.options.Globals {
-		if f.globals, err = f.source.collectGlobals(ctx, f.side); err != nil {
+		if f.globals, f.facts.Unknown, err = collectGlobals(ctx, f.side); err != nil {
 			return err
 		}
 	}

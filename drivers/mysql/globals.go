@@ -56,11 +56,12 @@ func (c *conn) accounts(ctx context.Context) ([]account, error) {
 	return all, nil
 }
 
-// collectGlobals reads the accounts of the server and their rights, roles first.
-func (s *Source) collectGlobals(ctx context.Context, c *conn) ([]byte, error) {
+// collectGlobals reads the accounts of the server and their rights, roles first. unknown are accounts that its table lists and the
+// server itself does not know: those of host names, where it asks for none.
+func collectGlobals(ctx context.Context, c *conn) (data []byte, unknown []string, err error) {
 	all, err := c.accounts(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var made, grants []*entry
 	for _, a := range all {
@@ -68,12 +69,16 @@ func (s *Source) collectGlobals(ctx context.Context, c *conn) ([]byte, error) {
 		if a.role {
 			e.Kind, e.sql = entryRole, "CREATE ROLE "+a.name()
 		} else if e.sql, err = c.text(ctx, "SHOW CREATE USER "+a.name()); err != nil {
-			return nil, globalsError(e, err)
+			if isCode(err, codeNoAccount) {
+				unknown = append(unknown, e.Name)
+				continue
+			}
+			return nil, nil, globalsError(e, err)
 		}
 		made = append(made, e)
 		list, err := c.rows(ctx, "SHOW GRANTS FOR "+a.name())
 		if err != nil {
-			return nil, globalsError(e, err)
+			return nil, nil, globalsError(e, err)
 		}
 		for _, r := range list {
 			if !strings.HasSuffix(r[0], " TO PUBLIC") {
@@ -81,7 +86,8 @@ func (s *Source) collectGlobals(ctx context.Context, c *conn) ([]byte, error) {
 			}
 		}
 	}
-	return writeEntries(append(made, grants...))
+	data, err = writeEntries(append(made, grants...))
+	return data, unknown, err
 }
 
 func globalsError(e *entry, err error) error {

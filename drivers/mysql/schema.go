@@ -256,6 +256,12 @@ func (c *conn) showCreate(ctx context.Context, e *entry) (*entry, error) {
 	if e.sql == "" { // the server shows that it is there, and not what it says
 		return nil, drivers.WithHint(fmt.Errorf("read %s: %w: its definition is not shown to this account", e.label(), drivers.ErrAccess), c.server.routineHint())
 	}
+	if e.Kind != entryTable && e.Kind != entryView {
+		return e, nil // the others are as somebody wrote them
+	}
+	if e.sql, err = unqualify(e.sql, c.source.place.database); err != nil {
+		return nil, fmt.Errorf("read %s: %w", e.label(), err)
+	}
 	return e, nil
 }
 
