@@ -28,7 +28,7 @@ func (f *freezing) listParts(ctx context.Context, db *database) error {
 		if err != nil {
 			return fmt.Errorf("describe part %s: %w", name, err)
 		}
-		f.parts = append(f.parts, drivers.Part{Name: name, Ext: ext, Size: size, Ref: raw, Base: base})
+		f.parts = append(f.parts, drivers.Part{Name: name, Ext: ext, Size: size, Ref: raw, Base: base, Digested: r.Kind == partTable})
 		return nil
 	}
 	schema := &ref{Kind: partSchema, Database: db, Server: f.server.text, Auto: f.auto}
