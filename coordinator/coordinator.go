@@ -4,7 +4,8 @@
 // # States of a run
 //
 // A run is open from its mark in the archive (runs/<run>.open) to its report (runs/<run>.json). In between the ledger is
-// the authority; a coordinator that dies is replaced by any other process that sweeps the ledger, as workers do.
+// the authority; a coordinator that dies is replaced by any other process that sweeps the ledger, as workers do. A run that
+// expands a set, see [Coordinator.Expand], has neither mark nor report: it is in the ledger alone.
 //
 // The package moves no data and knows no driver; workers do that. They meet in package tasks.
 package coordinator
