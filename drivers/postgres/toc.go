@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -266,6 +267,13 @@ func (p *tocParser) finish() error {
 		return fmt.Errorf("%w: %s: %w", drivers.ErrCorrupt, e.label(), err)
 	}
 	p.entries = append(p.entries, e)
+	attach, err := cutAttach(e, p.lex.escapes)
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", drivers.ErrCorrupt, e.label(), err)
+	}
+	if attach != nil {
+		p.entries = append(p.entries, attach)
+	}
 	return nil
 }
 
@@ -330,6 +338,28 @@ func cutOwner(kind, text string, escapes bool) (sql, owner string, err error) {
 		return text, "", nil // a comment follows it, which pg_dump does not write
 	}
 	return strings.TrimSpace(rest), last, nil
+}
+
+// cutAttach takes the statement that makes a table a partition out of the table's entry, where pg_dump before 14 writes it: it
+// becomes an entry of its own, as it is from then on.
+func cutAttach(e *entry, escapes bool) (*entry, error) {
+	if e.kind != "TABLE" || !strings.Contains(e.sql, " ATTACH PARTITION ") {
+		return nil, nil //nolint:nilnil // most tables have none
+	}
+	list, err := splitStatements(e.sql, escapes)
+	if err != nil {
+		return nil, err
+	}
+	attaches := regexp.MustCompile(`^ALTER TABLE ONLY ` + names + ` ATTACH PARTITION `)
+	i := slices.IndexFunc(list, attaches.MatchString)
+	if i < 0 {
+		return nil, nil //nolint:nilnil // a literal has the words
+	}
+	attach := &entry{
+		id: -e.id, deps: append(slices.Clone(e.deps), e.id), kind: kindAttach, schema: e.schema, name: e.name, sets: e.sets, sql: list[i],
+	}
+	e.sql = strings.Join(slices.Delete(list, i, i+1), "\n")
+	return attach, nil
 }
 
 // hasOwner tells whether pg_restore sets the owner of such an entry by a statement of its own.

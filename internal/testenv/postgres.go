@@ -40,7 +40,7 @@ type PostgresOptions struct {
 	Durable bool
 	// Settings are lines of postgresql.conf.
 	Settings []string
-	// Bin is the directory of the server's programs; "" takes the newest that is installed.
+	// Bin is the directory of the server's programs; "" takes that of PostgresVariable, or the newest that is installed.
 	Bin string
 }
 
@@ -63,8 +63,16 @@ type PostgresServer struct {
 // PostgresUser is the superuser of private servers.
 const PostgresUser = "salvor_test"
 
-// PostgresBins returns the directories of the installed servers' programs, the newest version first.
+// PostgresVariable names the environment variable that has tests run on another version than the newest installed: the
+// directory of the server's programs.
+const PostgresVariable = "SALVOR_TEST_POSTGRES"
+
+// PostgresBins returns the directories of the installed servers' programs, the newest version first; only that of
+// PostgresVariable where it is set.
 func PostgresBins() []string {
+	if dir := os.Getenv(PostgresVariable); dir != "" {
+		return []string{dir}
+	}
 	var dirs []string
 	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/libexec/postgresql*", "/opt/homebrew/opt/postgresql@*/bin"} {
 		found, err := filepath.Glob(pattern + "/initdb")
@@ -130,9 +138,11 @@ func (s *PostgresServer) makeDir() (string, error) {
 }
 
 func (s *PostgresServer) initialise() error {
-	args := []string{
-		"-D", filepath.Join(s.Dir, "data"), "-U", PostgresUser, "-E", "UTF8", "--locale=C.UTF-8", "-A", "trust", "--no-sync", "--no-instructions",
+	method, kind := "trust", "host"
+	if s.options.Password != "" {
+		method = "scram-sha-256"
 	}
+	args := []string{"-D", filepath.Join(s.Dir, "data"), "-U", PostgresUser, "-E", "UTF8", "--locale=C.UTF-8", "-A", method, "--no-sync"}
 	if s.options.Password != "" {
 		file := filepath.Join(s.Dir, "password")
 		if err := s.write(file, s.options.Password+"\n"); err != nil {
@@ -145,13 +155,10 @@ func (s *PostgresServer) initialise() error {
 	}
 	lines := []string{
 		"listen_addresses = '127.0.0.1'", "unix_socket_directories = '" + s.Dir + "'", "log_min_messages = warning", "timezone = 'UTC'",
+		"password_encryption = 'scram-sha-256'", // before 14 it is another
 	}
 	if !s.options.Durable {
 		lines = append(lines, "fsync = off", "shared_buffers = 32MB", "autovacuum = off", "max_connections = 100", "full_page_writes = off")
-	}
-	method, kind := "trust", "host"
-	if s.options.Password != "" {
-		method = "scram-sha-256"
 	}
 	if s.options.TLS {
 		if err := s.certify(); err != nil {
@@ -188,7 +195,8 @@ func (s *PostgresServer) certify() error {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "salvor test"}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		DNSNames: []string{"localhost"}, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		// libpq before 15 looks for an address among the names.
+		DNSNames: []string{"localhost", "127.0.0.1"}, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
