@@ -18,6 +18,7 @@ type contents struct {
 	sequences *drivers.Part
 	tables    map[string][]loadPart // by key
 	objects   []loadPart
+	metadata  []loadPart // of large objects; earlier dumps have none
 }
 
 type loadPart struct {
@@ -46,6 +47,8 @@ func readContents(parts []drivers.Part) (*contents, error) {
 			c.tables[r.key()] = append(c.tables[r.key()], loadPart{p, r})
 		case kindObjects:
 			c.objects = append(c.objects, loadPart{p, r})
+		case kindMetadata:
+			c.metadata = append(c.metadata, loadPart{p, r})
 		}
 	}
 	if c.schemaRef == nil {

@@ -105,8 +105,9 @@ func (f *schemaFile) entries(ctx context.Context, section string) ([]*entry, err
 	return entries, nil
 }
 
-// lines returns a schema's lines without what stands between its statements, to be compared with another's.
-func (f *schemaFile) lines(ctx context.Context) ([]string, error) {
+// lines returns a schema's lines without what stands between its statements, to be compared with another's. Whether large
+// objects are among them is a matter of pg_dump's version: where the dump tells of them by itself, they are left out.
+func (f *schemaFile) lines(ctx context.Context, c *contents) ([]string, error) {
 	var text bytes.Buffer
 	if err := f.source.run(ctx, f.program, &text, "--file=-", f.path); err != nil {
 		return nil, f.tooNew(err)
@@ -116,7 +117,14 @@ func (f *schemaFile) lines(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("read schema: %w: %w", drivers.ErrCorrupt, err)
 	}
 	var lines []string
+	ofObjects := ofObjects()
 	for _, sql := range statements {
+		if sql, err = dropVersions(sql, false); err != nil {
+			return nil, fmt.Errorf("read schema: %w: %w", drivers.ErrCorrupt, err)
+		}
+		if len(c.metadata) > 0 && ofObjects.MatchString(sql) {
+			continue
+		}
 		for line := range strings.Lines(sql) {
 			if line = strings.TrimRight(line, "\n"); line != "" {
 				lines = append(lines, line)
@@ -266,6 +274,9 @@ func (p *tocParser) finish() error {
 	if e.sql, e.owner, err = cutOwner(e.kind, strings.TrimSpace(text), p.lex.escapes); err != nil {
 		return fmt.Errorf("%w: %s: %w", drivers.ErrCorrupt, e.label(), err)
 	}
+	if e.sql, err = dropVersions(e.sql, p.lex.escapes); err != nil {
+		return fmt.Errorf("%w: %s: %w", drivers.ErrCorrupt, e.label(), err)
+	}
 	p.entries = append(p.entries, e)
 	attach, err := cutAttach(e, p.lex.escapes)
 	if err != nil {
@@ -360,6 +371,36 @@ func cutAttach(e *entry, escapes bool) (*entry, error) {
 	}
 	e.sql = strings.Join(slices.Delete(list, i, i+1), "\n")
 	return attach, nil
+}
+
+// dropVersions removes the version that newer servers (17.12) keep among a column's options: it is the server's own, and others
+// refuse it. A pg_dump that was released before takes it for an option like any other.
+func dropVersions(text string, escapes bool) (string, error) {
+	if !strings.Contains(text, "pg_attver=") {
+		return text, nil
+	}
+	list, err := splitStatements(text, escapes)
+	if err != nil {
+		return "", err
+	}
+	options := regexp.MustCompile(`^(ALTER (?:FOREIGN )?TABLE (?:ONLY )?` + names + ` ALTER COLUMN (?:"(?:[^"]|"")+"|\S+) SET \()([^()]*)\);$`)
+	found := false
+	var kept []string
+	for _, sql := range list {
+		if m := options.FindStringSubmatch(sql); m != nil {
+			rest := slices.DeleteFunc(strings.Split(m[3], ", "), func(o string) bool { return strings.HasPrefix(o, "pg_attver=") })
+			found = true
+			if len(rest) == 0 {
+				continue
+			}
+			sql = m[1] + strings.Join(rest, ", ") + ");"
+		}
+		kept = append(kept, sql)
+	}
+	if !found {
+		return text, nil // a literal has the word
+	}
+	return strings.Join(kept, "\n"), nil
 }
 
 // hasOwner tells whether pg_restore sets the owner of such an entry by a statement of its own.

@@ -120,6 +120,19 @@ func TestSetvalName(t *testing.T) {
 	}
 }
 
+func TestDropVersions(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"CREATE TABLE s.t (\n    a integer\n);\nALTER TABLE ONLY s.t ALTER COLUMN a SET (pg_attver=7);":  "CREATE TABLE s.t (\n    a integer\n);",
+		"ALTER TABLE ONLY s.t ALTER COLUMN \"a b\" SET (n_distinct=5, pg_attver=7);":                     "ALTER TABLE ONLY s.t ALTER COLUMN \"a b\" SET (n_distinct=5);",
+		"COMMENT ON TABLE s.t IS 'x;\nALTER TABLE ONLY s.t ALTER COLUMN a SET (pg_attver=7);'; -- stays": "COMMENT ON TABLE s.t IS 'x;\nALTER TABLE ONLY s.t ALTER COLUMN a SET (pg_attver=7);'; -- stays",
+	} {
+		if got, err := dropVersions(text, false); got != want || err != nil {
+			t.Errorf("%q: %q, %v, want %q", text, got, err, want)
+		}
+	}
+}
+
 // FuzzEntries puts any text into a comment's literal: the entries around it stay as they are.
 func FuzzEntries(f *testing.F) {
 	for _, text := range []string{
