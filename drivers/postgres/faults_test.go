@@ -82,6 +82,13 @@ func TestHolders(t *testing.T) {
 	if err := v.Alive(ctx); !errors.Is(err, drivers.ErrViewLost) {
 		t.Errorf("alive after both deaths: %v", err)
 	}
+	// A session says that it ends before it does.
+	testenv.Eventually(t, time.Minute, func() string {
+		if n := s.Query("postgres", "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'salvor freeze: hold%'"); n != "0" {
+			return n + " holders are left"
+		}
+		return ""
+	})
 	if _, err := openSource(t, s.URL(db), "").Join(ctx, ticket); !errors.Is(err, drivers.ErrViewLost) {
 		t.Errorf("join after both deaths: %v", err)
 	}
@@ -397,7 +404,7 @@ func TestOnly(t *testing.T) {
 		"TABLE shop.other": "7",
 		"INSERT INTO shop.customer (name) VALUES ('new') RETURNING id || ' of ' || (SELECT count(*) FROM shop.customer)": "4001 of 4000",
 		"SELECT to_regclass('shop.\"or.der/x\"') IS NULL":                                                                "t",
-		"SELECT count(*) FROM pg_constraint WHERE conrelid = 'shop.customer'::regclass":                                  "2",
+		"SELECT count(*) FROM pg_constraint WHERE conrelid = 'shop.customer'::regclass AND contype <> 'n'":               "2",
 		"SELECT count(*) FROM pg_namespace WHERE nspname = 'salvor_progress'":                                            "0",
 	} {
 		if got := s.Query(name, query); got != want {
@@ -489,7 +496,8 @@ func TestOldPrograms(t *testing.T) {
 	t.Setenv(BinVariable, dir)
 	// It is told before anything is read.
 	_, err := openSource(t, s.URL(db), "").Freeze(t.Context())
-	if !errors.Is(err, drivers.ErrInvalid) || !strings.Contains(err.Error(), "pg_dump 11.4 is older than the server, which is PostgreSQL 15") || hintText(err) == "" {
+	want := fmt.Sprintf("pg_dump 11.4 is older than the server, which is PostgreSQL %d", major(t, s))
+	if !errors.Is(err, drivers.ErrInvalid) || !strings.Contains(err.Error(), want) || hintText(err) == "" {
 		t.Errorf("freeze with an old pg_dump: %v", err)
 	}
 }

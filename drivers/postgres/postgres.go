@@ -80,11 +80,12 @@ type Source struct {
 }
 
 var (
-	_ drivers.Joiner  = (*Source)(nil)
-	_ drivers.Bundler = (*Source)(nil)
-	_ drivers.Prover  = (*Source)(nil)
-	_ drivers.Dropper = (*Source)(nil)
-	_ drivers.Shared  = (*view)(nil)
+	_ drivers.Joiner   = (*Source)(nil)
+	_ drivers.Punctual = (*Source)(nil)
+	_ drivers.Bundler  = (*Source)(nil)
+	_ drivers.Prover   = (*Source)(nil)
+	_ drivers.Dropper  = (*Source)(nil)
+	_ drivers.Shared   = (*view)(nil)
 )
 
 func open(spec drivers.Spec) (*Source, error) {

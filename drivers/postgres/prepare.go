@@ -40,6 +40,11 @@ func (s *Source) readRecipe(ctx context.Context, target drivers.Target, parts []
 			return nil, err
 		}
 	}
+	for _, p := range c.metadata { // nothing is changed before all of it is known to be good
+		if err := readObjectMetadata(ctx, target, p.Part, func(*entry) error { return nil }); err != nil {
+			return nil, err
+		}
+	}
 	if c.globals != nil && len(target.Only) == 0 && !s.isScratch() {
 		if r.globals, err = readGlobals(ctx, target, *c.globals); err != nil {
 			return nil, err
@@ -222,6 +227,9 @@ func (w *work) fill(ctx context.Context, r *recipe, name string) error {
 			return err
 		}
 		before = before[n:]
+	}
+	if err := w.makeObjects(ctx, r); err != nil {
+		return err
 	}
 	if err := w.once(ctx, "sequences", "", func() error { return w.setSequences(ctx, r.states, false) }); err != nil {
 		return err

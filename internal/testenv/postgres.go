@@ -33,7 +33,7 @@ type PostgresOptions struct {
 	Durable bool
 	// Settings are lines of postgresql.conf.
 	Settings []string
-	// Bin is the directory of the server's programs; "" takes the newest that is installed.
+	// Bin is the directory of the server's programs; "" takes that of PostgresVariable, or the newest that is installed.
 	Bin string
 }
 
@@ -56,8 +56,16 @@ type PostgresServer struct {
 // PostgresUser is the superuser of private servers.
 const PostgresUser = "salvor_test"
 
-// PostgresBins returns the directories of the installed servers' programs, the newest version first.
+// PostgresVariable names the environment variable that has tests run on another version than the newest installed: the
+// directory of the server's programs.
+const PostgresVariable = "SALVOR_TEST_POSTGRES"
+
+// PostgresBins returns the directories of the installed servers' programs, the newest version first; only that of
+// PostgresVariable where it is set.
 func PostgresBins() []string {
+	if dir := os.Getenv(PostgresVariable); dir != "" {
+		return []string{dir}
+	}
 	var dirs []string
 	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/libexec/postgresql*", "/opt/homebrew/opt/postgresql@*/bin"} {
 		found, err := filepath.Glob(pattern + "/initdb")
@@ -115,9 +123,11 @@ func Postgres(t testing.TB, o PostgresOptions) *PostgresServer {
 }
 
 func (s *PostgresServer) initialise() error {
-	args := []string{
-		"-D", filepath.Join(s.Dir, "data"), "-U", PostgresUser, "-E", "UTF8", "--locale=C.UTF-8", "-A", "trust", "--no-sync", "--no-instructions",
+	method, kind := "trust", "host"
+	if s.options.Password != "" {
+		method = "scram-sha-256"
 	}
+	args := []string{"-D", filepath.Join(s.Dir, "data"), "-U", PostgresUser, "-E", "UTF8", "--locale=C.UTF-8", "-A", method, "--no-sync"}
 	if s.options.Password != "" {
 		file := filepath.Join(s.Dir, "password")
 		if err := s.user.write(file, []byte(s.options.Password+"\n")); err != nil {
@@ -130,13 +140,10 @@ func (s *PostgresServer) initialise() error {
 	}
 	lines := []string{
 		"listen_addresses = '127.0.0.1'", "unix_socket_directories = '" + s.Dir + "'", "log_min_messages = warning", "timezone = 'UTC'",
+		"password_encryption = 'scram-sha-256'", // before 14 it is another
 	}
 	if !s.options.Durable {
 		lines = append(lines, "fsync = off", "shared_buffers = 32MB", "autovacuum = off", "max_connections = 100", "full_page_writes = off")
-	}
-	method, kind := "trust", "host"
-	if s.options.Password != "" {
-		method = "scram-sha-256"
 	}
 	if s.options.TLS {
 		if err := certify(s.Dir, s.user); err != nil {
