@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"salvor/drivers"
+	"salvor/internal/size"
 )
 
 // options are the keys of a node of this driver.
@@ -25,8 +26,8 @@ type options struct {
 	Tables         patterns `json:"tables,omitempty"`
 	ExcludeTables  patterns `json:"exclude_tables,omitempty"`
 	NoData         patterns `json:"exclude_table_data,omitempty"`
-	// Chunk is the size in bytes from which on a table is cut, and of the objects it is stored as.
-	Chunk int64 `json:"chunk,omitempty"`
+	// Chunk is the size from which on a table is cut, and of the objects it is stored as.
+	Chunk size.Bytes `json:"chunk,omitempty"`
 }
 
 func optionNames() []string {
