@@ -114,7 +114,7 @@ func open(spec drivers.Spec) (*Source, error) {
 		s.sessions = spec.Limit
 	}
 	if o.Chunk > 0 {
-		s.chunk, s.split = o.Chunk, o.Chunk
+		s.chunk, s.split = int64(o.Chunk), int64(o.Chunk)
 	}
 	if o.LockTimeout > 0 {
 		s.lockLimit = time.Duration(o.LockTimeout) * time.Second

@@ -8,6 +8,7 @@ import (
 
 	"salvor/drivers"
 	"salvor/drivers/internal/pattern"
+	"salvor/internal/size"
 )
 
 // options are the keys of a node of this driver.
@@ -22,8 +23,8 @@ type options struct {
 	Tables        pattern.List `json:"tables,omitempty"`
 	ExcludeTables pattern.List `json:"exclude_tables,omitempty"`
 	NoData        pattern.List `json:"exclude_table_data,omitempty"`
-	// Chunk is the size in bytes from which on a table is cut, and of the objects it is stored as.
-	Chunk int64 `json:"chunk,omitempty"`
+	// Chunk is the size from which on a table is cut, and of the objects it is stored as.
+	Chunk size.Bytes `json:"chunk,omitempty"`
 	// AllowInconsistent dumps large tables without transactions as they are when they are read.
 	AllowInconsistent bool `json:"allow_inconsistent,omitempty"`
 	// LockTimeout is how many seconds others may have to wait while the view is opened.
