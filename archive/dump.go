@@ -202,7 +202,8 @@ func (n *NodeManifest) check() string {
 	dir := dataDir(n.Ref(), n.Path)
 	for i := range n.Parts {
 		p := &n.Parts[i]
-		if !validKey(p.Key) || !strings.HasPrefix(p.Key, dir) || p.Size < 0 || p.Stored < 0 || !isHash(p.SHA256) || !isHash(p.StoredSHA256) {
+		if !validKey(p.Key) || !strings.HasPrefix(p.Key, dir) || p.Size < 0 || p.Stored < 0 || !isHash(p.StoredSHA256) ||
+			!isHash(p.SHA256) && (p.SHA256 != "" || p.Digest == "") {
 			return fmt.Sprintf("part %q is not of this node", p.Name)
 		}
 		if i > 0 && p.Index <= n.Parts[i-1].Index {

@@ -132,10 +132,10 @@ type PartRecord struct {
 	Name         string `json:"name"`
 	Ext          string `json:"ext,omitempty"`
 	Key          string `json:"key"`
-	Encoding     string `json:"encoding"` // "zstd"
-	Size         int64  `json:"size"`     // of the content
-	SHA256       string `json:"sha256"`
-	Stored       int64  `json:"stored"` // of the object
+	Encoding     string `json:"encoding"`         // "zstd"
+	Size         int64  `json:"size"`             // of the content
+	SHA256       string `json:"sha256,omitempty"` // of the content; a part with a Digest may do without
+	Stored       int64  `json:"stored"`           // of the object
 	StoredSHA256 string `json:"stored_sha256"`
 	// Rows and Digest are what the driver counted; Ref is its description of the part. The caller fills them in.
 	Rows   int64           `json:"rows,omitempty"`

@@ -32,6 +32,9 @@ type PartName struct {
 	// Size is the expected length of the content; 0 if nothing is known. It should not be below half the truth for
 	// objects of hundreds of GiB in a bucket: S3 takes a limited number of pieces.
 	Size int64
+	// Digested tells that the record will carry a digest of the content's rows: the content, which may be ten times the object,
+	// is not hashed as well. The object is.
+	Digested bool
 }
 
 func (p PartName) check() error {
@@ -64,7 +67,7 @@ type PartWriter struct {
 	record  PartRecord
 	object  objectWriter
 	zstd    *zstd.Encoder
-	content hash.Hash
+	content hash.Hash // nil where the content has a digest
 	stored  hash.Hash
 	// same tells whether the object that is there already is this one.
 	same func() error
@@ -90,8 +93,11 @@ func (a *Archive) CreatePart(ctx context.Context, ref Ref, name PartName) (*Part
 		return nil, err
 	}
 	w := &PartWriter{
-		archive: a, taken: taken, content: sha256.New(), stored: sha256.New(),
+		archive: a, taken: taken, stored: sha256.New(),
 		record: PartRecord{Index: name.Index, Name: name.Name, Ext: name.Ext, Key: partKey(ref, name), Encoding: encodingZstd},
+	}
+	if !name.Digested {
+		w.content = sha256.New()
 	}
 	w.same = func() error { return a.sameObject(ctx, w.record.Key, w.record.Stored, w.stored.Sum(nil)) }
 	if w.object, err = a.store.create(ctx, w.record.Key, name.Size); err != nil {
@@ -123,7 +129,9 @@ func (w *PartWriter) Write(p []byte) (int, error) {
 		return 0, w.err
 	}
 	n, err := w.zstd.Write(p)
-	w.content.Write(p[:n])
+	if w.content != nil {
+		w.content.Write(p[:n])
+	}
 	w.record.Size += int64(n)
 	w.err = err
 	return n, err
@@ -147,7 +155,9 @@ func (w *PartWriter) Commit() (PartRecord, error) {
 	if w.err != nil {
 		return PartRecord{}, w.err
 	}
-	w.record.SHA256 = hex.EncodeToString(w.content.Sum(nil))
+	if w.content != nil {
+		w.record.SHA256 = hex.EncodeToString(w.content.Sum(nil))
+	}
 	w.record.StoredSHA256 = hex.EncodeToString(w.stored.Sum(nil))
 	return w.record, nil
 }
@@ -214,7 +224,11 @@ func (a *Archive) readPart(ctx context.Context, rec PartRecord, release func()) 
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make decoder: %w", err), object.Close())
 	}
-	return &partReader{memory: a.memory, release: release, record: rec, object: object, stored: stored, zstd: z, content: sha256.New()}, nil
+	p := &partReader{memory: a.memory, release: release, record: rec, object: object, stored: stored, zstd: z}
+	if rec.SHA256 != "" {
+		p.content = sha256.New()
+	}
+	return p, nil
 }
 
 type partReader struct {
@@ -224,7 +238,7 @@ type partReader struct {
 	object  io.ReadCloser
 	stored  *hashReader
 	zstd    *zstd.Decoder
-	content hash.Hash
+	content hash.Hash // nil where the record has none
 	size    int64
 	err     error
 	closed  bool
@@ -266,7 +280,9 @@ func (r *partReader) Read(p []byte) (int, error) {
 		r.err = corrupt(r.record.Key, "content is longer than %d bytes", r.record.Size)
 		return int(left), r.err
 	}
-	r.content.Write(p[:n])
+	if r.content != nil {
+		r.content.Write(p[:n])
+	}
 	r.size += int64(n)
 	switch {
 	case err == nil:
@@ -286,7 +302,7 @@ func (r *partReader) finish() error {
 	switch {
 	case r.size != r.record.Size:
 		return corrupt(r.record.Key, "content has %d bytes, not %d", r.size, r.record.Size)
-	case hex.EncodeToString(r.content.Sum(nil)) != r.record.SHA256:
+	case r.content != nil && hex.EncodeToString(r.content.Sum(nil)) != r.record.SHA256:
 		return corrupt(r.record.Key, "content does not fit its hash")
 	case r.stored.size != r.record.Stored || hex.EncodeToString(r.stored.hash.Sum(nil)) != r.record.StoredSHA256:
 		return corrupt(r.record.Key, "object does not fit its hash")

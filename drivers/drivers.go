@@ -69,6 +69,10 @@ type Kind struct {
 	// Expand lists the places that a source with a certain option stands for (all databases of a server), sorted by name.
 	// It returns no error and nil for a source that stands for itself. Nil where no source stands for many.
 	Expand func(ctx context.Context, spec Spec) ([]Place, error)
+	// Select tells what a name in a selection of parts stands for beside the parts of that name (a partitioned table for its
+	// partitions), given the parts of the whole dump, and whether it is known although no part has it (a view). Nil where only parts
+	// have names.
+	Select func(parts []Part, name string) (also []string, known bool)
 	// Scratch returns the source of a place of that name beside another one (a database on the same server), to be made,
 	// used for a trial, and removed by [Dropper]. Both sources have their references filled in. Nil where there is no such.
 	Scratch func(source secret.Text, name string) (secret.Text, error)

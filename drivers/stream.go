@@ -60,6 +60,19 @@ type Splitter interface {
 	Split(counts Counts) error
 }
 
+// Bundler is a stream target that loads some parts better together than one by one.
+type Bundler interface {
+	Stream
+
+	// Bundle groups parts, by their places in the list: each list that it returns is for one task, in the order in which it loads
+	// them. Every part is in one list.
+	Bundle(parts []Part) [][]int
+
+	// LoadBundle is Load for several parts: each exactly once, in this call or an earlier one. open gives a part's content, which is
+	// closed before the next is opened. Where an error keeps the whole from being loaded, nothing of it may be visible.
+	LoadBundle(ctx context.Context, target Target, attempt Attempt, parts []Part, open func(Part) (io.ReadCloser, error)) error
+}
+
 // Prover is a stream target that can be compared with what was dumped.
 type Prover interface {
 	Stream
@@ -126,6 +139,9 @@ type Part struct {
 	// [Target].Open, and it is part of every selection. It is dumped before the parts that are not: what is wrong with it is
 	// to be known early.
 	Base bool `json:"base,omitempty"`
+	// Digested tells that Dump counts a digest of the part's rows, which stands for its content: who stores the part need not
+	// hash the content as well.
+	Digested bool `json:"digested,omitempty"`
 	// SHA256 is the hash of the part's bytes, in hexadecimal; Rows and Digest are what Dump counted. A restore knows them from
 	// the dump; a view leaves them empty.
 	SHA256 string `json:"-"`

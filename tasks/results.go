@@ -87,9 +87,11 @@ type Restored struct {
 	Settled bool `json:"settled,omitempty"`
 }
 
-// LoadSpec tells a load task which part or segment (by its index in the node's manifest) it loads.
+// LoadSpec tells a load task which part or segment (by its index in the node's manifest) it loads, and which parts after it.
 type LoadSpec struct {
 	Index int `json:"index"`
+	// Also are the parts that the task loads after that one, in their order.
+	Also []int `json:"also,omitempty"`
 	// Fresh tells that the target held nothing before: then nothing in it is looked up to find what is equal.
 	Fresh bool `json:"fresh,omitempty"`
 }

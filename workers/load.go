@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
+	"salvor/archive"
 	"salvor/drivers"
 	"salvor/tasks"
 	"salvor/tasks/ledger"
 )
 
-// growLoads adds one task for each selected part or segment of the node.
+// growLoads adds a task for each selected segment of the node, and for each selected part, or bundle of parts where the driver makes
+// such.
 func (a *attempt) growLoads(ctx context.Context, t *target, fresh bool) error {
 	path := a.claim.Task.Node
 	node := a.run.nodes[path]
@@ -22,24 +25,22 @@ func (a *attempt) growLoads(ctx context.Context, t *target, fresh bool) error {
 	}
 	g := ledger.Growth{Step: a.stepOf(tasks.KindLoad, path), Window: window}
 	route := a.claim.Task.Route
-	add := func(index int, weight int64) error {
-		spec, err := json.Marshal(tasks.LoadSpec{Index: index, Fresh: fresh})
+	add := func(spec tasks.LoadSpec, weight int64) error {
+		spec.Fresh = fresh
+		raw, err := json.Marshal(spec)
 		if err != nil {
-			return fmt.Errorf("encode load %d of node %s: %w", index, path, err)
+			return fmt.Errorf("encode load %d of node %s: %w", spec.Index, path, err)
 		}
 		g.Tasks = append(g.Tasks, tasks.Task{
-			ID: fmt.Sprintf("load:%s:%06d", path, index), Kind: tasks.KindLoad, Node: path, Weight: weight, Route: route, Spec: spec,
+			ID: fmt.Sprintf("load:%s:%06d", path, spec.Index), Kind: tasks.KindLoad, Node: path, Weight: weight, Route: route, Spec: raw,
 		})
 		if len(g.Tasks) < ledger.AtomicGrowth {
 			return nil
 		}
 		return a.grow(ctx, &g)
 	}
-	for _, p := range t.manifest.Parts {
-		if p.Base || !t.only.takes(p.Name) {
-			continue
-		}
-		if err := add(p.Index, p.Size); err != nil {
+	for _, b := range t.bundles() {
+		if err := add(b.LoadSpec, b.size); err != nil {
 			return err
 		}
 	}
@@ -47,7 +48,7 @@ func (a *attempt) growLoads(ctx context.Context, t *target, fresh bool) error {
 		if !t.only.touches(drivers.Range{From: string(s.From), To: string(s.To)}) {
 			continue
 		}
-		if err := add(s.Index, s.Bytes); err != nil {
+		if err := add(tasks.LoadSpec{Index: s.Index}, s.Bytes); err != nil {
 			return err
 		}
 	}
@@ -55,7 +56,40 @@ func (a *attempt) growLoads(ctx context.Context, t *target, fresh bool) error {
 	return a.grow(ctx, &g)
 }
 
-// load restores one part or segment.
+// bundle is what one task loads.
+type bundle struct {
+	tasks.LoadSpec
+	size int64
+}
+
+// bundles returns the selected parts of a stream, as tasks load them.
+func (t *target) bundles() []bundle {
+	var records []archive.PartRecord
+	var parts []drivers.Part
+	for _, p := range t.manifest.Parts {
+		if !p.Base && t.only.takes(p.Name) {
+			records, parts = append(records, p), append(parts, partOf(p))
+		}
+	}
+	lists := make([][]int, len(parts))
+	for i := range parts {
+		lists[i] = []int{i}
+	}
+	if b, ok := t.source.(drivers.Bundler); ok {
+		lists = b.Bundle(parts)
+	}
+	all := make([]bundle, len(lists))
+	for i, list := range lists {
+		for _, at := range list {
+			all[i].Also = append(all[i].Also, records[at].Index)
+			all[i].size += records[at].Size
+		}
+		all[i].Index, all[i].Also = all[i].Also[0], all[i].Also[1:]
+	}
+	return all
+}
+
+// load restores one part, a bundle of them, or one segment.
 func (a *attempt) load(ctx context.Context) (_ any, err error) {
 	var spec tasks.LoadSpec
 	if err := a.spec(&spec); err != nil {
@@ -69,32 +103,52 @@ func (a *attempt) load(ctx context.Context) (_ any, err error) {
 	if t.manifest.Shape == string(drivers.ShapeTree) {
 		return a.loadSegment(ctx, t, spec)
 	}
-	return a.loadPart(ctx, t, spec.Index)
+	return a.loadParts(ctx, t, append([]int{spec.Index}, spec.Also...))
 }
 
-// loadPart loads one part of a stream. The archive's reader ends in an error if any byte of it is not what was dumped, and
-// the driver then shows nothing of it.
-func (a *attempt) loadPart(ctx context.Context, t *target, index int) (any, error) {
+// loadParts loads parts of a stream. The archive's reader ends in an error if any byte of one is not what was dumped, and the
+// driver then shows nothing of it.
+func (a *attempt) loadParts(ctx context.Context, t *target, indexes []int) (any, error) {
 	path := a.claim.Task.Node
-	if index < 0 || index >= len(t.manifest.Parts) {
-		return nil, fmt.Errorf("load part %d of node %s: %w: the dump has %d", index, path, drivers.ErrInvalid, len(t.manifest.Parts))
-	}
 	stream, err := t.stream()
 	if err != nil {
 		return nil, err
 	}
-	record := t.manifest.Parts[index]
-	in, err := a.run.archive.OpenPart(ctx, record)
+	records := make(map[string]archive.PartRecord, len(indexes))
+	parts := make([]drivers.Part, len(indexes))
+	result := tasks.LoadResult{Entries: int64(len(indexes))}
+	for i, index := range indexes {
+		at, ok := slices.BinarySearchFunc(t.manifest.Parts, index, func(p archive.PartRecord, index int) int { return p.Index - index })
+		if !ok {
+			return nil, fmt.Errorf("load part %d of node %s: %w: the dump has none", index, path, drivers.ErrInvalid)
+		}
+		record := t.manifest.Parts[at]
+		parts[i], records[record.Name] = partOf(record), record
+		result.Bytes += record.Size
+	}
+	if err := a.loadInto(ctx, stream, t.rules, parts, records); err != nil {
+		return nil, fmt.Errorf("load part %s of node %s: %w", parts[0].Name, path, err)
+	}
+	a.entries.Add(result.Entries)
+	return result, nil
+}
+
+func (a *attempt) loadInto(ctx context.Context, stream drivers.Stream, rules drivers.Target, parts []drivers.Part, records map[string]archive.PartRecord) error {
+	open := func(p drivers.Part) (io.ReadCloser, error) {
+		in, err := a.run.archive.OpenPart(ctx, records[p.Name])
+		if err != nil {
+			return nil, fmt.Errorf("open part %s: %w", p.Name, err)
+		}
+		return &countingReader{in, a}, nil
+	}
+	if b, ok := stream.(drivers.Bundler); ok {
+		return b.LoadBundle(ctx, rules, a.name(), parts, open)
+	}
+	in, err := open(parts[0])
 	if err != nil {
-		return nil, fmt.Errorf("open part %s of node %s: %w", record.Name, path, err)
+		return err
 	}
-	counted := &countingReader{in, a}
-	err = stream.Load(ctx, t.rules, a.name(), partOf(record), counted)
-	if err = errors.Join(err, in.Close()); err != nil {
-		return nil, fmt.Errorf("load part %s of node %s: %w", record.Name, path, err)
-	}
-	a.entries.Add(1)
-	return tasks.LoadResult{Entries: 1, Bytes: record.Size}, nil
+	return errors.Join(stream.Load(ctx, rules, a.name(), parts[0], in), in.Close())
 }
 
 // name is how drivers know this attempt.
@@ -104,7 +158,7 @@ func (a *attempt) name() drivers.Attempt {
 
 // countingReader tells the progress of what runs through it.
 type countingReader struct {
-	from io.Reader
+	from io.ReadCloser
 	a    *attempt
 }
 
@@ -113,3 +167,6 @@ func (r *countingReader) Read(p []byte) (int, error) {
 	r.a.bytes.Add(int64(n))
 	return n, err
 }
+
+// Close closes what is read.
+func (r *countingReader) Close() error { return r.from.Close() }

@@ -73,6 +73,7 @@ func (w *partWriter) next() error {
 	var err error
 	w.out, err = w.a.run.archive.CreatePart(w.ctx, w.a.run.ref, archive.PartName{
 		Node: w.a.claim.Task.Node, Name: name, Ext: w.part.Ext, Index: w.index, Token: w.a.claim.Token, Size: size,
+		Digested: w.part.Digested,
 	})
 	if err != nil {
 		return fmt.Errorf("create part %s of node %s: %w", name, w.a.claim.Task.Node, err)
@@ -102,6 +103,9 @@ func (w *partWriter) commit(counts drivers.Counts) (json.RawMessage, error) {
 	record, err := w.out.Commit()
 	if err != nil {
 		return nil, fmt.Errorf("store part %s of node %s: %w", w.part.Name, w.a.claim.Task.Node, err)
+	}
+	if w.part.Digested && counts.Digest == "" {
+		return nil, fmt.Errorf("store part %s of node %s: %w: the driver told of a digest and counted none", w.part.Name, w.a.claim.Task.Node, drivers.ErrInvalid)
 	}
 	record.Rows, record.Digest, record.Ref, record.Base = counts.Rows, counts.Digest, w.part.Ref, w.part.Base
 	stored, err := json.Marshal(record)

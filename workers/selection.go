@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"salvor/archive"
@@ -52,6 +53,9 @@ func (s selection) touches(r drivers.Range) bool {
 // checkFound refuses a selection that names something the dump does not hold.
 func (s selection) checkFound(ctx context.Context, a *attempt, t *target) error {
 	for _, only := range s {
+		if slices.Contains(t.known, only) {
+			continue
+		}
 		found, err := selection{only}.matches(ctx, a.run.archive, t.manifest)
 		if err != nil {
 			return err

@@ -22,6 +22,7 @@ type target struct {
 	manifest *archive.NodeManifest
 	source   drivers.Source
 	only     selection
+	known    []string // selected names of what has no parts
 }
 
 // openTarget opens the place that the task's node is restored to.
@@ -58,8 +59,9 @@ func (a *attempt) openTarget(ctx context.Context) (*target, error) {
 			manifest.Driver, lastSegment(path), manifest.Driver)), source.Close())
 	}
 	r := a.run.plan.Restore
-	only := selectionOf(node.Only)
-	t := &target{node: node, manifest: manifest, source: source, only: only}
+	names, known := kind.Selected(partsOf(manifest), selectionOf(node.Only))
+	only := selection(names)
+	t := &target{node: node, manifest: manifest, source: source, only: only, known: known}
 	t.rules = drivers.Target{
 		Run: a.claim.Run, Overwrite: r.Overwrite, Mirror: r.Mirror, Create: r.Create, Clean: r.Clean, Only: only,
 		Continue: a.run.plan.OnError == tasks.OnErrorContinue,
@@ -98,6 +100,15 @@ func (t *target) stream() (drivers.Stream, error) {
 		return nil, fmt.Errorf("%w: driver %s is not a stream", drivers.ErrInvalid, t.node.Driver)
 	}
 	return stream, nil
+}
+
+// partsOf returns all parts of a stream.
+func partsOf(m *archive.NodeManifest) []drivers.Part {
+	parts := make([]drivers.Part, len(m.Parts))
+	for i, p := range m.Parts {
+		parts[i] = partOf(p)
+	}
+	return parts
 }
 
 // parts returns the selected parts of a stream, as its driver described them.

@@ -369,7 +369,7 @@ func (a *app) printRestore(ctx context.Context, r coordinator.RestoreRequest, ch
 			Entries: record.Entries, Bytes: record.Bytes, Rule: a.ruleOf(n, r, rule),
 		}
 		if len(only) > 0 {
-			if t.Entries, t.Bytes, err = countOnly(ctx, r.Archive, r.Ref, record, only); err != nil {
+			if t.Entries, t.Bytes, err = a.countOnly(ctx, r.Archive, r.Ref, record, only); err != nil {
 				return err
 			}
 		}
@@ -415,6 +415,8 @@ func (a *app) ruleOf(n tasks.RestoreNode, r coordinator.RestoreRequest, rule str
 		return rule
 	case r.Clean && len(n.Only) > 0:
 		return "the selected tables are DROPPED where they differ, and made anew"
+	case len(n.Only) > 0:
+		return "the selected tables must be absent or equal"
 	case r.Clean:
 		return "the database is DROPPED with all that it holds if it differs, and made anew; its sessions are ended"
 	case r.Create:
@@ -423,12 +425,19 @@ func (a *app) ruleOf(n tasks.RestoreNode, r coordinator.RestoreRequest, rule str
 	return "the database must exist and be empty or equal"
 }
 
-// countOnly counts the entries and bytes of a part of a node.
-func countOnly(ctx context.Context, store *archive.Archive, ref archive.Ref, record archive.NodeRecord, only []string) (entries, bytes int64, err error) {
+// countOnly counts the entries and bytes of a selection of a node.
+func (a *app) countOnly(ctx context.Context, store *archive.Archive, ref archive.Ref, record archive.NodeRecord, only []string) (entries, bytes int64, err error) {
 	n, err := store.Node(ctx, ref, record)
 	if err != nil {
 		return 0, 0, err
 	}
+	kind, err := a.registry.Lookup(record.Driver)
+	if err != nil {
+		return 0, 0, err
+	}
+	only, _ = kind.Selected(mapped(n.Parts, func(p archive.PartRecord) drivers.Part {
+		return drivers.Part{Name: p.Name, Ref: p.Ref, Base: p.Base}
+	}), only)
 	for _, p := range n.Parts {
 		if takes(only, p.Name) {
 			entries++

@@ -42,7 +42,7 @@ type partLine struct {
 	Stored int64  `json:"stored"`
 	Rows   int64  `json:"rows,omitempty"`
 	Digest string `json:"digest,omitempty"` // of the rows, in any order
-	SHA256 string `json:"sha256"`
+	SHA256 string `json:"sha256,omitempty"`
 	Key    string `json:"key"`
 }
 

@@ -21,6 +21,7 @@ type table struct {
 	columns   []string // in the order of the table, without generated ones
 	condition string   // of an extension's table: which rows are the user's
 	extension bool
+	via       *relation // through which the rows are loaded, nil for the table itself
 	noData    bool
 	unlogged  bool
 	secured   bool  // row security would hide rows from this role

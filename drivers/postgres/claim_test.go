@@ -36,7 +36,7 @@ func TestBuildersMeet(t *testing.T) {
 			defer holder.close(t.Context())
 			list, err := holder.statements(t.Context(), phaseTable, table)
 			requireNoError(t, "statements", err)
-			_, err = holder.claim(t.Context(), list[0].item(), table, waitForOthers)
+			_, err = holder.claim(t.Context(), []string{list[0].item()}, table, waitForOthers)
 			requireNoError(t, "claim", err)
 
 			started := time.Now()
@@ -108,7 +108,7 @@ func TestLateTwin(t *testing.T) {
 	db := s.NewDatabase()
 	target, rules := openSource(t, s.URL(db), ""), d.rules()
 	requireNoError(t, "restore", d.restore(t.Context(), target, rules))
-	c, err := readContents(d.parts)
+	c, err := readContents(d.parts, nil)
 	requireNoError(t, "read contents", err)
 	twin, err := target.beginTask(t.Context(), rules, taskPrepare)
 	requireNoError(t, "begin", err)

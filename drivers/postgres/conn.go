@@ -160,16 +160,6 @@ func (c *conn) rows(ctx context.Context, sql string, args ...string) ([][]string
 	return rows, nil
 }
 
-// affected runs a statement and returns how many rows it changed.
-func (c *conn) affected(ctx context.Context, sql string, args ...string) (int64, error) {
-	var values [][]byte
-	for _, a := range args {
-		values = append(values, []byte(a))
-	}
-	result := c.ExecParams(ctx, sql, values, nil, nil, nil).Read()
-	return result.CommandTag.RowsAffected(), told(ctx, result.Err)
-}
-
 var errNoRow = errors.New("query gave no row")
 
 // text runs a query and returns its first value.

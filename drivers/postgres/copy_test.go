@@ -147,6 +147,11 @@ func (d *stash) rules() drivers.Target {
 	}
 }
 
+// open gives the content of a part.
+func (d *stash) open(p drivers.Part) (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(d.content[p.Name])), nil
+}
+
 // selected are the parts that the rules take.
 func (d *stash) selected(rules drivers.Target) []drivers.Part {
 	if len(rules.Only) == 0 {
@@ -160,6 +165,7 @@ func (d *stash) selected(rules drivers.Target) []drivers.Part {
 
 // restore restores a dump by several loaders.
 func (d *stash) restore(ctx context.Context, s *Source, rules drivers.Target) error {
+	rules.Only, _ = Kind().Selected(d.parts, rules.Only)
 	parts := d.selected(rules)
 	if err := s.CheckTarget(ctx, rules, parts); err != nil {
 		return fmt.Errorf("check: %w", err)
@@ -169,13 +175,15 @@ func (d *stash) restore(ctx context.Context, s *Source, rules drivers.Target) er
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(4)
-	for i, p := range parts {
-		if p.Base {
-			continue
+	loads := slices.DeleteFunc(slices.Clone(parts), func(p drivers.Part) bool { return p.Base })
+	for i, list := range s.Bundle(loads) {
+		bundle := make([]drivers.Part, len(list))
+		for k, at := range list {
+			bundle[k] = loads[at]
 		}
 		group.Go(func() error {
 			attempt := drivers.Attempt{Run: rules.Run, Task: fmt.Sprint(i), Token: fmt.Sprintf("token%d", i)}
-			return s.Load(gctx, rules, attempt, p, bytes.NewReader(d.content[p.Name]))
+			return s.LoadBundle(gctx, rules, attempt, bundle, d.open)
 		})
 	}
 	if err := group.Wait(); err != nil {

@@ -88,21 +88,18 @@ func (w *work) loadWhole(ctx context.Context, target drivers.Target, key string,
 		in := &partsReader{ctx: ctx, target: target, parts: parts}
 		defer in.close()
 		source := &heldReader{in: in}
-		err := w.copyIn(ctx, whole, first.ref, source)
+		err := w.copyIn(ctx, whole, first.ref, copying{}, source)
 		if readErr := source.stop(); readErr != nil && ctx.Err() == nil {
 			return readErr
 		}
 		return told(ctx, err)
 	}
+	items := make([]string, len(parts))
+	for i, p := range parts {
+		items[i] = p.Name
+	}
 	all := func(f func() error) error {
-		return w.once(ctx, first.Name, key, func() error {
-			for _, p := range parts[1:] {
-				if _, err := w.rows(ctx, "INSERT INTO salvor_progress.done (item, tbl) VALUES ($1, $2) ON CONFLICT DO NOTHING", p.Name, key); err != nil {
-					return fmt.Errorf("note %s as done: %w", p.Name, classify(err))
-				}
-			}
-			return f()
-		})
+		return w.doAll(ctx, items, key, waitForOthers, func([]string) error { return f() })
 	}
 	err := all(load)
 	if w.keep && ctx.Err() == nil && isOwnFault(err) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -19,7 +18,7 @@ func sessions() int { return min(max(runtime.GOMAXPROCS(0), 2), 8) }
 // Finish makes what comes after the rows: the indexes that no Load built, foreign keys, then the rest in order. It ends with
 // one transaction that removes the restore's own tables and makes the event triggers.
 func (s *Source) Finish(ctx context.Context, target drivers.Target, parts []drivers.Part) error {
-	c, err := readContents(parts)
+	c, err := readContents(parts, target.Only)
 	if err != nil {
 		return err
 	}
@@ -225,74 +224,6 @@ func (w *work) makeForeign(ctx context.Context, target drivers.Target) error {
 			}
 		}
 	})
-}
-
-// analyze lets the planner know what the tables hold.
-func (w *work) analyze(ctx context.Context, target drivers.Target, c *contents) error {
-	var list []*ref
-	for _, parts := range c.tables {
-		if len(parts) > 0 && (len(parts) > 1 || parts[0].Size > 0) {
-			list = append(list, parts[0].ref)
-		}
-	}
-	if len(target.Only) == 0 {
-		views, err := w.rows(ctx, `SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-			WHERE c.relkind = 'm' AND c.relispopulated AND n.nspname !~ '^pg_'`)
-		if err != nil {
-			return fmt.Errorf("list materialized views: %w", classify(err))
-		}
-		for _, v := range views {
-			list = append(list, &ref{Schema: v[0], Table: v[1]})
-		}
-	}
-	list, err := w.withParents(ctx, target, list)
-	if err != nil {
-		return err
-	}
-	return each(ctx, w, target, list, func(ctx context.Context, w *work, r *ref) error {
-		sql := "ANALYZE " + qualified(r.Schema, r.Table)
-		err := w.exec(ctx, sql)
-		if isCode(err, codePrivilege, codeNoTable, codeNoSchema) {
-			return nil // statistics are no data; autovacuum makes them too
-		}
-		if err != nil {
-			return statementError("analyze "+r.Schema+"."+r.Table, sql, told(ctx, err))
-		}
-		return nil
-	})
-}
-
-// withParents puts partitioned tables in the place of their partitions, whose statistics ANALYZE makes too, and adds tables that
-// others inherit from: nothing else ever makes theirs, autovacuum looks at tables with rows alone.
-func (w *work) withParents(ctx context.Context, target drivers.Target, list []*ref) ([]*ref, error) {
-	rows, err := w.rows(ctx, `SELECT n.nspname, c.relname, rn.nspname, r.relname FROM pg_catalog.pg_class c
-		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		JOIN pg_catalog.pg_class r ON r.oid = pg_catalog.pg_partition_root(c.oid) JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace
-		WHERE c.relispartition AND c.relkind = 'r'`)
-	if err != nil {
-		return nil, fmt.Errorf("list partitions: %w", classify(err))
-	}
-	roots := make(map[string]*ref, len(rows))
-	for _, r := range rows {
-		roots[keyOf(r[0], r[1])] = &ref{Schema: r[2], Table: r[3]}
-	}
-	for i, r := range list {
-		if root := roots[r.key()]; root != nil {
-			list[i] = root
-		}
-	}
-	if len(target.Only) == 0 {
-		parents, err := w.rows(ctx, `SELECT DISTINCT n.nspname, c.relname FROM pg_catalog.pg_inherits i
-			JOIN pg_catalog.pg_class c ON c.oid = i.inhparent JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r'`)
-		if err != nil {
-			return nil, fmt.Errorf("list inherited tables: %w", classify(err))
-		}
-		for _, r := range parents {
-			list = append(list, &ref{Schema: r[0], Table: r[1]})
-		}
-	}
-	slices.SortFunc(list, func(a, b *ref) int { return strings.Compare(a.key(), b.key()) })
-	return slices.CompactFunc(list, func(a, b *ref) bool { return a.key() == b.key() }), nil
 }
 
 // rehearse finds out, where the restore is to go on without what fails, which of the last statements do: what end would

@@ -134,6 +134,9 @@ func (s *Source) freeze(ctx context.Context) (_ *view, err error) {
 	if err := s.describeColumns(ctx, lead, v.tables); err != nil {
 		return nil, err
 	}
+	if err := findVias(ctx, lead, v.tables); err != nil {
+		return nil, err
+	}
 	if v.objects, err = s.countLargeObjects(ctx, lead); err != nil {
 		return nil, err
 	}

@@ -220,11 +220,45 @@ func TestLostSnapshots(t *testing.T) {
 func TestRanges(t *testing.T) {
 	t.Parallel()
 	big := &table{schema: "s", name: "t", heap: 1 << 30, total: 1 << 30}
-	if n := len(big.ranges(1<<28, 130000)); n != 1 {
+	cut := cutting{whole: 1 << 29, chunk: 1 << 28}
+	if n := len(big.ranges(cut, 130000)); n != 1 {
 		t.Errorf("%d ranges before PostgreSQL 14, each of which would read the whole table", n)
 	}
-	if n := len(big.ranges(1<<28, 140000)); n != 4 {
+	if n := len(big.ranges(cut, 140000)); n != 4 {
 		t.Errorf("%d ranges", n)
+	}
+	cut.whole = 1 << 30
+	if n := len(big.ranges(cut, 140000)); n != 1 {
+		t.Errorf("%d ranges of a table that need not be cut", n)
+	}
+}
+
+// TestCutting: only a table that would keep the others waiting is cut, whatever its size below some GiB.
+func TestCutting(t *testing.T) {
+	t.Parallel()
+	const gb = 1 << 30
+	for name, c := range map[string]struct {
+		limit  int
+		chunk  int64
+		tables []int64
+		pieces []int
+	}{
+		"two of about a size":     {2, 0, []int64{gb, 3 * gb / 4}, []int{1, 1}},
+		"one":                     {2, 0, []int64{gb}, []int{16}},
+		"one of many":             {8, 0, []int64{8 * gb, gb, gb}, []int{51, 1, 1}},
+		"small":                   {8, 0, []int64{128 << 20}, []int{1}},
+		"larger than is repeated": {2, 0, []int64{8 * gb, 8 * gb}, []int{8, 8}},
+		"as told":                 {2, 1 << 29, []int64{gb, gb / 4}, []int{2, 1}},
+	} {
+		v := &view{source: &Source{limit: c.limit, chunk: c.chunk}}
+		for _, size := range c.tables {
+			v.tables = append(v.tables, &table{heap: size, total: size})
+		}
+		for i, tbl := range v.tables {
+			if n := len(tbl.ranges(v.cutting(), 150000)); n != c.pieces[i] {
+				t.Errorf("%s: table %d has %d pieces, want %d", name, i, n, c.pieces[i])
+			}
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -15,16 +16,30 @@ import (
 	"salvor/drivers"
 )
 
-// freezeFrom is the size from which on a table that comes in one part is truncated and copied with FREEZE: its rows need no
+// freezeFrom is the size from which on a table that one transaction loads is truncated and copied with FREEZE: its rows need no
 // second visit. For small ones a new file costs more than it saves.
 const freezeFrom = 8 << 20
 
 // Load copies one part in, exactly once: its transaction begins by noting the part as done. Whoever loads the last part of
 // a table builds that table's indexes.
 func (s *Source) Load(ctx context.Context, target drivers.Target, attempt drivers.Attempt, part drivers.Part, in io.Reader) error {
-	r, err := readRef(part)
-	if err != nil {
-		return err
+	return s.LoadBundle(ctx, target, attempt, []drivers.Part{part}, func(drivers.Part) (io.ReadCloser, error) { return io.NopCloser(in), nil })
+}
+
+// LoadBundle copies several parts of one table in, in one transaction.
+func (s *Source) LoadBundle(ctx context.Context, target drivers.Target, attempt drivers.Attempt, parts []drivers.Part,
+	open func(drivers.Part) (io.ReadCloser, error),
+) error {
+	list := make([]loadPart, len(parts))
+	for i, p := range parts {
+		r, err := readRef(p)
+		if err != nil {
+			return err
+		}
+		list[i] = loadPart{p, r}
+		if i > 0 && (r.Kind != kindTable || r.key() != list[0].ref.key()) {
+			return fmt.Errorf("load %s: %w: it is not of the table of %s", p.Name, drivers.ErrInvalid, parts[0].Name)
+		}
 	}
 	w, err := s.begin(ctx, target, attempt.Task, attempt.Token)
 	if err != nil {
@@ -34,50 +49,119 @@ func (s *Source) Load(ctx context.Context, target drivers.Target, attempt driver
 	run, err := w.text(ctx, "SELECT id FROM salvor_progress.run")
 	if err != nil || run != target.Run {
 		if isCode(err, codeNoSchema, codeNoTable) || err == nil || errors.Is(err, errNoRow) {
-			return fmt.Errorf("load %s: %w: the target is not prepared for this restore", part.Name, drivers.ErrFailed)
+			return fmt.Errorf("load %s: %w: the target is not prepared for this restore", parts[0].Name, drivers.ErrFailed)
 		}
-		return fmt.Errorf("load %s: %w", part.Name, classify(err))
+		return fmt.Errorf("load %s: %w", parts[0].Name, classify(err))
 	}
-	tbl := ""
-	if r.Kind == kindTable {
-		tbl = r.key()
-	}
-	if r.Extension {
-		if waits, err := w.refersTo(ctx, r); err != nil || len(waits) > 0 {
+	if list[0].ref.Extension {
+		if waits, err := w.refersTo(ctx, list[0].ref); err != nil || len(waits) > 0 {
 			return err // Finish loads it, see loadDeferred
 		}
 	}
-	err = w.once(ctx, part.Name, tbl, func() error {
-		source := &heldReader{in: in}
-		var err error
-		switch r.Kind {
-		case kindTable:
-			err = w.copyIn(ctx, part, r, source)
-		case kindObjects:
-			err = w.putObjects(ctx, r, source)
-		default:
-			err = fmt.Errorf("%w: a part of kind %s is not loaded", drivers.ErrInvalid, r.Kind)
+	err = w.loadAll(ctx, list, open)
+	if w.keep && len(list) > 1 && ctx.Err() == nil && isOwnFault(err) {
+		// What is wrong with one of them keeps no other out.
+		for i := range list {
+			if err = w.loadAll(ctx, list[i:i+1], open); err != nil {
+				break
+			}
 		}
-		readErr := source.stop()
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case readErr != nil:
-			return readErr // what the server says of the cut copy is but an echo
-		}
-		return err
-	})
-	if w.keep && ctx.Err() == nil && isOwnFault(err) {
-		cause := err
-		err = w.once(ctx, part.Name, tbl, func() error { return w.problem(ctx, part.Name, cause) })
 	}
 	if err != nil {
-		return fmt.Errorf("load %s: %w", part.Name, err)
+		return err
 	}
-	if tbl == "" {
+	if list[0].ref.Kind != kindTable || list[0].ref.Via != nil { // other partitions' parts may bring rows of this one
 		return nil
 	}
-	return w.afterLoad(ctx, target, tbl)
+	return w.afterLoad(ctx, target, list[0].ref)
+}
+
+// loadAll loads parts in one transaction; with Continue one that is refused by itself is noted instead.
+func (w *work) loadAll(ctx context.Context, list []loadPart, open func(drivers.Part) (io.ReadCloser, error)) error {
+	items, tbl := make([]string, len(list)), ""
+	for i, p := range list {
+		items[i] = p.Name
+	}
+	if list[0].ref.Kind == kindTable {
+		tbl = list[0].ref.key()
+	}
+	failed := list[0].Name
+	err := w.doAll(ctx, items, tbl, waitForOthers, func(fresh []string) error {
+		c := copying{}
+		if len(fresh) == len(list) {
+			var err error
+			if c, err = w.copyAlone(ctx, list); err != nil {
+				return err
+			}
+		}
+		for _, p := range list {
+			if !slices.Contains(fresh, p.Name) {
+				continue
+			}
+			failed = p.Name
+			if err := w.loadPart(ctx, p, c, open); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if w.keep && len(list) == 1 && ctx.Err() == nil && isOwnFault(err) {
+		cause := err
+		err = w.once(ctx, failed, tbl, func() error { return w.problem(ctx, failed, cause) })
+	}
+	if err != nil {
+		return fmt.Errorf("load %s: %w", failed, err)
+	}
+	return nil
+}
+
+// loadPart loads one part within the transaction that is open.
+func (w *work) loadPart(ctx context.Context, p loadPart, c copying, open func(drivers.Part) (io.ReadCloser, error)) (err error) {
+	in, err := open(p.Part)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	source := &heldReader{in: in}
+	switch p.ref.Kind {
+	case kindTable:
+		err = w.copyIn(ctx, p.Part, p.ref, c, source)
+	case kindObjects:
+		err = w.putObjects(ctx, p.ref, source)
+	default:
+		err = fmt.Errorf("%w: a part of kind %s is not loaded", drivers.ErrInvalid, p.ref.Kind)
+	}
+	readErr := source.stop()
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case readErr != nil:
+		return readErr // what the server says of the cut copy is but an echo
+	}
+	return err
+}
+
+// copying is how rows are copied into a table.
+type copying struct {
+	freeze bool // the transaction has emptied the table: rows are written as they will stay
+}
+
+// copyAlone empties a table all of whose rows the open transaction loads, where that is worth it: nobody else has loaded any, nor
+// can, as it would have to note one of these parts as done.
+func (w *work) copyAlone(ctx context.Context, list []loadPart) (copying, error) {
+	r := list[0].ref
+	var size int64
+	for _, p := range list {
+		size += p.Size
+	}
+	if r.Kind != kindTable || r.Extension || r.Via != nil || size < freezeFrom {
+		return copying{}, nil
+	}
+	whole, err := w.text(ctx, "SELECT COALESCE((SELECT parts FROM salvor_progress.tbl WHERE tbl = $1), 0) = $2::bigint", r.key(), fmt.Sprint(len(list)))
+	if err != nil || whole != "t" {
+		return copying{}, classify(err)
+	}
+	return copying{freeze: true}, classify(w.exec(ctx, "TRUNCATE TABLE ONLY "+qualified(r.Schema, r.Table)))
 }
 
 // heldReader keeps the error of what it reads. A copy whose connection broke may read on for a moment by a goroutine of its
@@ -115,8 +199,15 @@ func (r *heldReader) Read(p []byte) (int, error) {
 }
 
 // copyIn copies rows into a table and compares their number with the dump's.
-func (w *work) copyIn(ctx context.Context, part drivers.Part, r *ref, in io.Reader) error {
+func (w *work) copyIn(ctx context.Context, part drivers.Part, r *ref, c copying, in io.Reader) error {
 	name := qualified(r.Schema, r.Table)
+	via, err := w.goesVia(ctx, r)
+	if err != nil {
+		return err
+	}
+	if via {
+		name = qualified(r.Via.Schema, r.Via.Table)
+	}
 	sql := "COPY " + name
 	if columns := columnList(r.Columns); columns != "" {
 		sql += " (" + columns + ")"
@@ -126,14 +217,7 @@ func (w *work) copyIn(ctx context.Context, part drivers.Part, r *ref, in io.Read
 	if e := r.encodingOption(); e != "" {
 		options = append(options, e)
 	}
-	alone, err := w.text(ctx, "SELECT COALESCE((SELECT parts FROM salvor_progress.tbl WHERE tbl = $1), 0) = 1", r.key())
-	if err != nil {
-		return classify(err)
-	}
-	if alone == "t" && part.Size >= freezeFrom && !r.Extension {
-		if err := w.exec(ctx, "TRUNCATE TABLE ONLY "+name); err != nil {
-			return classify(err)
-		}
+	if c.freeze {
 		options = append(options, "FREEZE")
 	}
 	if len(options) > 0 {
@@ -214,28 +298,32 @@ func (w *work) createObject(ctx context.Context, oid string) error {
 	return classify(w.exec(ctx, undo))
 }
 
-// afterLoad builds the indexes of a table all of whose parts are in. Several may find that out at once: one builds them, and
-// the others leave them to it. What it does not build, Finish does.
-func (w *work) afterLoad(ctx context.Context, target drivers.Target, tbl string) error {
-	err := w.buildIndexes(ctx, target, tbl)
+// afterLoad builds the indexes of a table all of whose parts are in, and lets the planner know what it holds. Several may find that
+// out at once: one does it, and the others leave it to that one. What it does not do, Finish does.
+func (w *work) afterLoad(ctx context.Context, target drivers.Target, r *ref) error {
+	whole, err := w.buildIndexes(ctx, target, r.key())
+	if err == nil && whole {
+		err = w.analyzeLoaded(ctx, r)
+	}
 	if errors.Is(err, errBusy) {
 		return nil
 	}
 	return err
 }
 
-func (w *work) buildIndexes(ctx context.Context, target drivers.Target, tbl string) error {
-	whole, err := w.text(ctx, `SELECT (SELECT parts FROM salvor_progress.tbl WHERE tbl = $1)
+// buildIndexes builds a table's indexes, if the table is whole.
+func (w *work) buildIndexes(ctx context.Context, target drivers.Target, tbl string) (whole bool, err error) {
+	text, err := w.text(ctx, `SELECT (SELECT parts FROM salvor_progress.tbl WHERE tbl = $1)
 		= (SELECT pg_catalog.count(*) FROM salvor_progress.done WHERE tbl = $1 AND item NOT LIKE 'statement/%')`, tbl)
 	if err != nil {
-		return fmt.Errorf("look whether %s is whole: %w", tbl, classify(err))
+		return false, fmt.Errorf("look whether %s is whole: %w", tbl, classify(err))
 	}
-	if whole != "t" {
-		return nil
+	if text != "t" {
+		return false, nil
 	}
 	list, err := w.statements(ctx, phaseTable, tbl)
-	if err != nil || len(list) == 0 {
-		return err
+	if err != nil {
+		return false, err
 	}
 	// Constraints lock the table, plain indexes of one table are built side by side.
 	var plain []*stored
@@ -245,11 +333,11 @@ func (w *work) buildIndexes(ctx context.Context, target drivers.Target, tbl stri
 			continue
 		}
 		if err := w.make(ctx, st, leaveToOthers); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if len(plain) == 1 {
-		return w.make(ctx, plain[0], leaveToOthers)
+		return true, w.make(ctx, plain[0], leaveToOthers)
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(sessions())
@@ -263,7 +351,7 @@ func (w *work) buildIndexes(ctx context.Context, target drivers.Target, tbl stri
 			return other.make(ctx, st, leaveToOthers)
 		})
 	}
-	return group.Wait()
+	return true, group.Wait()
 }
 
 // stored is a statement of the schema's second half.

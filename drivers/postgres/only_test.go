@@ -127,3 +127,60 @@ func TestOnlyPartition(t *testing.T) {
 		t.Errorf("problems %q", problems)
 	}
 }
+
+const bareSeed = onlySeed + `
+CREATE TABLE log (id serial PRIMARY KEY, what text DEFAULT 'none');
+INSERT INTO log SELECT FROM generate_series(1, 5);
+CREATE VIEW sums AS SELECT y, count(*) AS n FROM orders GROUP BY y;
+COMMENT ON VIEW sums IS 'of the orders';
+CREATE MATERIALIZED VIEW kept AS SELECT y, count(*) AS n FROM orders GROUP BY y;
+CREATE UNIQUE INDEX ON kept (y);
+`
+
+// TestOnlyWithoutRows restores what has no rows of its own: a partitioned table stands for its partitions, a view is made again, a
+// materialized one filled again, a table that was dumped without its rows is empty.
+func TestOnlyWithoutRows(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := s.NewDatabase()
+	s.Exec(db, bareSeed)
+	d := dumpDatabase(t, s.URL(db), `{"exclude_table_data": ["log"]}`, nil)
+	all := []string{"public.orders", "public.sums", "public.kept", "public.log"}
+	const look = `SELECT (SELECT count(*) FROM orders), (SELECT sum(n) FROM sums), (SELECT sum(n) FROM kept), (SELECT count(*) FROM log),
+		obj_description('sums'::regclass), (SELECT count(*) FROM pg_index WHERE indrelid IN ('kept'::regclass, 'orders_1'::regclass, 'orders'::regclass)),
+		(SELECT count(*) FROM pg_inherits WHERE inhparent = 'orders'::regclass)`
+	const want = "8|8|8|0|of the orders|5|2"
+	fresh := s.NewDatabase()
+	rules := d.rules()
+	rules.Only = all
+	requireNoError(t, "restore", d.restore(t.Context(), openSource(t, s.URL(fresh), ""), rules))
+	if got := s.Query(fresh, look); got != want {
+		t.Errorf("restored: %s, want %s", got, want)
+	}
+
+	// Over what is there: refused, and done with --clean, which leaves other things alone.
+	s.Exec(db, "DELETE FROM orders WHERE id > 3; INSERT INTO log SELECT FROM generate_series(1, 5); REFRESH MATERIALIZED VIEW kept")
+	for _, name := range all {
+		rules := d.rules()
+		rules.Only = []string{name}
+		err := d.restore(t.Context(), openSource(t, s.URL(db), ""), rules)
+		if !errors.Is(err, drivers.ErrNotEmpty) || !strings.Contains(hintText(err), "--clean") {
+			t.Errorf("restore of %s over it: %v (hint %q)", name, err, hintText(err))
+		}
+	}
+	rules.Clean, rules.Run = true, "clean"
+	requireNoError(t, "restore", d.restore(t.Context(), openSource(t, s.URL(db), ""), rules))
+	if got := s.Query(db, look); got != want {
+		t.Errorf("restored over it: %s, want %s", got, want)
+	}
+	if got := s.Query(db, "SELECT count(*) FROM other"); got != "5" {
+		t.Errorf("%s rows of another table", got)
+	}
+
+	// Partitions that are there and equal are left as they are.
+	rules.Clean, rules.Run, rules.Only = false, "again", []string{"public.orders"}
+	requireNoError(t, "restore", d.restore(t.Context(), openSource(t, s.URL(db), ""), rules))
+	if names, known := Kind().Selected(d.parts, []string{"public.orders", "public.nothing"}); len(names) != 4 || len(known) != 1 {
+		t.Errorf("the names stand for %q, known %q", names, known)
+	}
+}

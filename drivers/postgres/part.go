@@ -30,6 +30,8 @@ type ref struct {
 	Columns []string `json:"columns,omitempty"`
 	// Condition restricts an extension's table to the user's rows.
 	Condition string `json:"condition,omitempty"`
+	// Via is the partitioned table through which the rows are loaded, because they may belong into another of its partitions.
+	Via *relation `json:"via,omitempty"`
 	// Extension marks a table of an extension: a restore keeps the rows that the extension itself brings.
 	Extension bool `json:"extension,omitempty"`
 	// From and To are the range of pages, of large objects that of oids, To = 0 meaning all from From on; Ranges is the number of
@@ -45,12 +47,19 @@ type ref struct {
 	Database *database `json:"database,omitempty"`
 	// Schemas are those that a dump of single tables needs and does not make (schema).
 	Schemas []string `json:"schemas,omitempty"`
+	// Relations are those that have no rows in the dump and can be selected (schema).
+	Relations []bareRelation `json:"relations,omitempty"`
 	// Version is the server's (schema).
 	Version int `json:"version,omitempty"`
+
+	spread bool // the rows are those of all partitions of the table
 }
 
 // key names the table of a part.
 func (r *ref) key() string { return keyOf(r.Schema, r.Table) }
+
+// rangeName names a part that holds a range of its table.
+func (r *ref) rangeName() string { return fmt.Sprintf("%s/%06d", r.key(), r.From) }
 
 func readRef(part drivers.Part) (*ref, error) {
 	var r ref
@@ -66,13 +75,12 @@ func readRef(part drivers.Part) (*ref, error) {
 
 const (
 	pageSize = 8192
-	// defaultChunk is the least size from which on a table is cut: each range costs a scan of its own, about a tenth more
-	// time than a plain COPY.
+	// defaultChunk is the least size from which on a table is cut, and of its pieces.
 	defaultChunk = 64 << 20
-	// largestChunk bounds what is done again when a connection breaks.
+	// largestWhole bounds what is done again when a connection breaks: what is larger is always cut.
+	largestWhole = 4 << 30
+	// largestChunk bounds a piece of it.
 	largestChunk = 1 << 30
-	// shares is the number of pieces that a database is cut into at least, for as many workers to share.
-	shares = 32
 	// defaultSplit is the size of an object: what is longer is stored as several.
 	defaultSplit = 64 << 20
 	// objectsPerPart bounds the large objects of one part.
@@ -90,14 +98,22 @@ func (v *view) plan(ctx context.Context, lead *conn) error {
 		if err != nil {
 			return fmt.Errorf("describe part %s: %w", name, err)
 		}
-		v.parts = append(v.parts, drivers.Part{Name: name, Ext: ext, Size: size, Ref: raw, Base: base})
+		v.parts = append(v.parts, drivers.Part{
+			Name: name, Ext: ext, Size: size, Ref: raw, Base: base, Digested: r.Kind == kindTable || r.Kind == kindObjects,
+		})
 		return nil
 	}
 	schemas, err := v.source.selectedSchemas(ctx, lead)
 	if err != nil {
 		return err
 	}
-	err = add("schema", "dump", 256<<10, true, ref{Kind: kindSchema, Clock: v.clock.Unix(), Database: db, Schemas: schemas, Version: lead.version})
+	bare, err := v.bareRelations(ctx, lead)
+	if err != nil {
+		return err
+	}
+	err = add("schema", "dump", 256<<10, true, ref{
+		Kind: kindSchema, Clock: v.clock.Unix(), Database: db, Schemas: schemas, Relations: bare, Version: lead.version,
+	})
 	if err != nil {
 		return err
 	}
@@ -109,20 +125,16 @@ func (v *view) plan(ctx context.Context, lead *conn) error {
 	if err := add("sequences", "sql", 64<<10, true, ref{Kind: kindSequences}); err != nil {
 		return err
 	}
-	var total int64
-	for _, t := range v.tables {
-		total += t.total
-	}
-	chunk := min(max(v.source.chunk, total/shares), max(largestChunk, v.source.chunk))
+	cut := v.cutting()
 	for _, t := range v.tables {
 		if t.kind != "r" || t.noData {
 			continue
 		}
-		for _, r := range t.ranges(chunk, lead.version) {
+		for _, r := range t.ranges(cut, lead.version) {
 			r.Encoding = v.encoding
 			name := t.key()
 			if r.Ranges > 1 {
-				name = fmt.Sprintf("%s/%06d", name, r.From)
+				name = r.rangeName()
 			}
 			if err := add(name, "copy", max(t.total/int64(max(r.Ranges, 1)), 1), false, r); err != nil {
 				return err
@@ -167,13 +179,36 @@ func (v *view) planObjects(ctx context.Context, lead *conn, add func(name, ext s
 	return nil
 }
 
-// ranges cuts a table into pieces of about that size. Its length is that of the file, not what statistics say; the last
-// range is open, and a piece of no rows is no harm. Before PostgreSQL 14 a range of pages is read by a scan of the whole table.
-func (t *table) ranges(chunk int64, version int) []ref {
-	r := ref{Kind: kindTable, Schema: t.schema, Table: t.name, Columns: t.columns, Condition: t.condition, Extension: t.extension, Ranges: 1}
+// cutting says which tables are cut.
+type cutting struct {
+	whole int64 // up to this size they are not
+	chunk int64 // the size of a piece
+}
+
+// cutting decides by what one of those who read side by side has to read. A range of pages costs the server a seventh more
+// than the whole table does, so only what would keep the others waiting is cut.
+func (v *view) cutting() cutting {
+	if c := v.source.chunk; c > 0 {
+		return cutting{c, c}
+	}
+	var total int64
+	for _, t := range v.tables {
+		total += t.total
+	}
+	share := total / int64(v.source.readers())
+	return cutting{
+		whole: min(max(share+share/2, 2*defaultChunk), largestWhole),
+		chunk: min(max(share/8, defaultChunk), largestChunk),
+	}
+}
+
+// ranges cuts a table into pieces. Its length is that of the file, not what statistics say; the last range is open, and a
+// piece of no rows is no harm. Before PostgreSQL 14 a range of pages is read by a scan of the whole table.
+func (t *table) ranges(cut cutting, version int) []ref {
+	r := ref{Kind: kindTable, Schema: t.schema, Table: t.name, Columns: t.columns, Condition: t.condition, Extension: t.extension, Via: t.via, Ranges: 1}
 	pages := t.heap / pageSize
-	n := min(t.total/chunk, pages)
-	if n < 2 || t.condition != "" || version < 140000 {
+	n := min(t.total/cut.chunk, pages)
+	if t.total <= cut.whole || n < 2 || t.condition != "" || version < 140000 {
 		return []ref{r}
 	}
 	list := make([]ref, n)
@@ -214,6 +249,8 @@ func (r *ref) copySQL() string {
 		with = " WITH (" + e + ")"
 	}
 	switch {
+	case r.spread:
+		return "COPY (SELECT " + columns + " FROM " + name + ") TO STDOUT" + with
 	case where != "":
 		return "COPY (SELECT " + columns + " FROM ONLY " + name + " " + where + ") TO STDOUT" + with
 	case columns == "":

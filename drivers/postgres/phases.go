@@ -111,7 +111,7 @@ func selectEntries(before, after []*entry, c *contents) (pre, post []*entry) {
 		}
 	}
 	for _, e := range before {
-		if _, ok := c.tables[keyOf(e.schema, e.name)]; ok && e.kind == "TABLE" {
+		if _, ok := c.tables[keyOf(e.schema, e.name)]; ok && isRelation(e) {
 			tables[e.id] = true
 		}
 	}
@@ -163,7 +163,7 @@ func isRelation(e *entry) bool {
 // isHolder tells whether other entries can belong to one.
 func isHolder(e *entry) bool {
 	switch e.kind {
-	case "TABLE", "SEQUENCE", "INDEX", "CONSTRAINT":
+	case "TABLE", "SEQUENCE", "INDEX", "CONSTRAINT", "VIEW", "MATERIALIZED VIEW", "FOREIGN TABLE":
 		return true
 	}
 	return false
@@ -173,7 +173,7 @@ func isHolder(e *entry) bool {
 func belongs(e *entry) bool {
 	switch e.kind {
 	case "DEFAULT", "SEQUENCE", "SEQUENCE OWNED BY", "ACL", "COMMENT", "INDEX", "CONSTRAINT", "CHECK CONSTRAINT", "FK CONSTRAINT", "TRIGGER", "RULE",
-		"ROW SECURITY", "POLICY", "STATISTICS", "INDEX ATTACH", "SECURITY LABEL":
+		"ROW SECURITY", "POLICY", "STATISTICS", "INDEX ATTACH", "SECURITY LABEL", "MATERIALIZED VIEW DATA":
 		return true
 	}
 	return false

@@ -24,6 +24,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -50,6 +51,7 @@ func Kind() drivers.Kind {
 			return err
 		},
 		Expand: expand,
+		Select: selectName,
 		Scratch: func(source secret.Text, name string) (secret.Text, error) {
 			place, err := parsePlace(source.Reveal(), "")
 			if err != nil {
@@ -69,8 +71,9 @@ type Source struct {
 	tool    toolPlace // how pg_dump finds the database
 	options options
 	scratch string
-	chunk   int64 // the least size of a table that is cut, 0 for the default
+	chunk   int64 // the size from which on a table is cut; 0 leaves it to how many read
 	split   int64 // the size of an object
+	limit   int   // of the sessions that work side by side; 0 where nothing is said
 	idle    int   // sessions of a view that may wait for work
 
 	lockWait time.Duration // for whoever has locked a table
@@ -78,6 +81,7 @@ type Source struct {
 
 var (
 	_ drivers.Joiner  = (*Source)(nil)
+	_ drivers.Bundler = (*Source)(nil)
 	_ drivers.Prover  = (*Source)(nil)
 	_ drivers.Dropper = (*Source)(nil)
 	_ drivers.Shared  = (*view)(nil)
@@ -96,7 +100,7 @@ func open(spec drivers.Spec) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{config: config, tool: place, options: o, scratch: spec.Scratch, chunk: defaultChunk, split: defaultSplit, idle: idleSessions, lockWait: lockWait}
+	s := &Source{config: config, tool: place, options: o, scratch: spec.Scratch, limit: spec.Limit, split: defaultSplit, idle: idleSessions, lockWait: lockWait}
 	if spec.Limit > 0 {
 		s.idle = min(s.idle, spec.Limit)
 	}
@@ -104,6 +108,15 @@ func open(spec drivers.Spec) (*Source, error) {
 		s.chunk, s.split = o.Chunk, o.Chunk
 	}
 	return s, nil
+}
+
+// readers is the number of sessions that are taken to work side by side: the node's limit, or what this host's processors can
+// keep busy where every session needs one here.
+func (s *Source) readers() int {
+	if s.limit > 0 {
+		return s.limit
+	}
+	return max(runtime.GOMAXPROCS(0), 2)
 }
 
 // Identities returns where the database is by name and, where its server answers, which server that is.

@@ -27,7 +27,7 @@ type recipe struct {
 }
 
 func (s *Source) readRecipe(ctx context.Context, target drivers.Target, parts []drivers.Part) (*recipe, error) {
-	c, err := readContents(parts)
+	c, err := readContents(parts, target.Only)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +98,13 @@ func (s *Source) prepare(ctx context.Context, r *recipe) error {
 		return err
 	}
 	defer w.close(ctx)
-	if f.state != stateBegun {
+	if f.state == stateBegun {
+		// Loads follow Prepare. Those of the run that are there are of an earlier life of it, which may have put the parts together in
+		// another way: no attempt at a later task would end them.
+		if _, err := w.endSessions(ctx, "salvor "+r.target.Run+" "); err != nil {
+			return err
+		}
+	} else {
 		if err := w.beginRun(ctx, place{selection: only}, f.state, r.c); err != nil {
 			return err
 		}

@@ -37,7 +37,7 @@ func findPrograms(ctx context.Context, name string) ([]program, error) {
 	if dir := os.Getenv(BinVariable); dir != "" {
 		paths = append(paths, filepath.Join(dir, name))
 	} else {
-		if path, err := exec.LookPath(name); err == nil {
+		if path, err := exec.LookPath(name); err == nil && !isWrapper(path) {
 			paths = append(paths, path)
 		}
 		for _, pattern := range []string{
@@ -66,6 +66,13 @@ func findPrograms(ctx context.Context, name string) ([]program, error) {
 	}
 	slices.SortStableFunc(list, func(a, b program) int { return b.version - a.version })
 	return list, nil
+}
+
+// isWrapper tells whether a program is Debian's script that chooses among those that are looked for here by themselves: it
+// takes longer than what it starts.
+func isWrapper(path string) bool {
+	target, err := filepath.EvalSymlinks(path)
+	return err == nil && filepath.Base(target) == "pg_wrapper"
 }
 
 // findProgram returns the newest installed version of a program that can be used with a server: an older pg_dump does not

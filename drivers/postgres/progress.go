@@ -91,36 +91,50 @@ const claimWait = "1s"
 // errBusy tells that another session works on the item.
 var errBusy = errors.New("another session works on it")
 
-// claim begins a transaction by the row that says that the item is done. done tells that it was before, and that no
-// transaction is open. Sessions that an earlier attempt at the task left, which would block this one for ever, are ended;
+// claim begins a transaction by the rows that say that items are done, and returns those that were not before. Where all were,
+// no transaction is open. Sessions that an earlier attempt at the task left, which would block this one for ever, are ended;
 // others' work is waited for, or left to them: then the error is errBusy.
-func (w *work) claim(ctx context.Context, item, tbl string, how manner) (done bool, err error) {
+func (w *work) claim(ctx context.Context, items []string, tbl string, how manner) (fresh []string, err error) {
+	what := items[0]
 	for {
 		if err := w.exec(ctx, "BEGIN; SET LOCAL lock_timeout = '"+claimWait+"'"); err != nil {
-			return false, fmt.Errorf("begin: %w", classify(err))
+			return nil, fmt.Errorf("begin: %w", classify(err))
 		}
-		n, err := w.affected(ctx, "INSERT INTO salvor_progress.done (item, tbl) VALUES ($1, $2) ON CONFLICT DO NOTHING", item, tbl)
+		rows, err := w.rows(ctx, `INSERT INTO salvor_progress.done (item, tbl)
+			SELECT i, $2 FROM pg_catalog.unnest($1::pg_catalog.text[]) AS i ORDER BY i ON CONFLICT DO NOTHING RETURNING item`, textArray(items), tbl)
 		switch {
-		case err == nil && n == 1:
-			return false, w.exec(ctx, "SET LOCAL lock_timeout = 0")
+		case err == nil && len(rows) > 0:
+			for _, r := range rows {
+				fresh = append(fresh, r[0])
+			}
+			return fresh, w.exec(ctx, "SET LOCAL lock_timeout = 0")
 		case err == nil:
-			return true, w.exec(ctx, "ROLLBACK")
+			return nil, w.exec(ctx, "ROLLBACK")
 		case isCode(err, codeNoSchema, codeNoTable):
 			w.rollback(ctx)
-			return false, fmt.Errorf("note %s as done: %w: the target is not prepared for this restore: %w", item, drivers.ErrFailed, err)
+			return nil, fmt.Errorf("note %s as done: %w: the target is not prepared for this restore: %w", what, drivers.ErrFailed, err)
 		case !isCode(err, codeLockTimeout):
 			w.rollback(ctx)
-			return false, fmt.Errorf("note %s as done: %w", item, classify(err))
+			return nil, fmt.Errorf("note %s as done: %w", what, classify(err))
 		}
 		w.rollback(ctx)
 		ended, err := w.endEarlier(ctx)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		if ended == 0 && how == leaveToOthers {
-			return false, fmt.Errorf("note %s as done: %w", item, errBusy)
+			return nil, fmt.Errorf("note %s as done: %w", what, errBusy)
 		}
 	}
+}
+
+// textArray writes texts as an array's literal.
+func textArray(list []string) string {
+	quoted := make([]string, len(list))
+	for i, s := range list {
+		quoted[i] = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+	}
+	return "{" + strings.Join(quoted, ",") + "}"
 }
 
 // endEarlier ends the sessions of earlier attempts at the task, and returns how many there were.
@@ -217,11 +231,16 @@ func (w *work) once(ctx context.Context, item, tbl string, f func() error) error
 }
 
 func (w *work) do(ctx context.Context, item, tbl string, how manner, f func() error) error {
-	done, err := w.claim(ctx, item, tbl, how)
-	if done || err != nil {
+	return w.doAll(ctx, []string{item}, tbl, how, func([]string) error { return f() })
+}
+
+// doAll runs f in a transaction for those of the items that no earlier attempt did.
+func (w *work) doAll(ctx context.Context, items []string, tbl string, how manner, f func(fresh []string) error) error {
+	fresh, err := w.claim(ctx, items, tbl, how)
+	if len(fresh) == 0 || err != nil {
 		return err
 	}
-	if err := f(); err != nil {
+	if err := f(fresh); err != nil {
 		w.rollback(ctx)
 		return err
 	}

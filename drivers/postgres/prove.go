@@ -110,7 +110,7 @@ func (w *wire) compareObjects(ctx context.Context, v *view, parts []loadPart) (s
 
 // Prove compares every table, the large objects and the sequences with the dump.
 func (s *Source) Prove(ctx context.Context, target drivers.Target, parts []drivers.Part) (drivers.Proof, error) {
-	c, err := readContents(parts)
+	c, err := readContents(parts, target.Only)
 	if err != nil {
 		return drivers.Proof{}, err
 	}
@@ -122,7 +122,7 @@ func (s *Source) Prove(ctx context.Context, target drivers.Target, parts []drive
 		}
 	}
 	var mu sync.Mutex
-	err = s.compareAll(ctx, c, func(text string) error {
+	err = s.compareAll(ctx, target, c, func(text string) error {
 		mu.Lock()
 		defer mu.Unlock()
 		if len(proof.Differences) < mostDifferences {
@@ -145,14 +145,14 @@ func (s *Source) Prove(ctx context.Context, target drivers.Target, parts []drive
 }
 
 // compareAll compares tables and large objects, the largest first, by several sessions.
-func (s *Source) compareAll(ctx context.Context, c *contents, report func(string) error) error {
+func (s *Source) compareAll(ctx context.Context, target drivers.Target, c *contents, report func(string) error) error {
 	type job struct {
 		parts   []loadPart
 		objects bool
 		size    int64
 	}
 	var jobs []job
-	for _, list := range c.tables {
+	for _, list := range compared(target, c) {
 		j := job{parts: list}
 		for _, p := range list {
 			j.size += p.Size
@@ -272,7 +272,7 @@ func (s *Source) differs(ctx context.Context, w *conn, target drivers.Target, c 
 	}
 	var first string
 	var mu sync.Mutex
-	err = s.compareAll(ctx, c, func(text string) error {
+	err = s.compareAll(ctx, target, c, func(text string) error {
 		mu.Lock()
 		defer mu.Unlock()
 		first = text

@@ -18,6 +18,9 @@ func selectTables(before, after []*entry, c *contents) (pre, post []*entry) {
 		byID[e.id] = e
 	}
 	with := &contents{tables: maps.Clone(c.tables)}
+	for key := range c.bare {
+		with.tables[key] = nil
+	}
 	var attach []*entry
 	for more := true; more; {
 		more = false
@@ -78,6 +81,9 @@ func (w *work) makeSelection(ctx context.Context, r *recipe, settle []*entry) er
 		for _, list := range r.c.tables {
 			needed[list[0].ref.Schema] = true
 		}
+		for _, b := range r.c.bare {
+			needed[b.Schema] = true
+		}
 		if err := w.makeSchemas(ctx, slices.DeleteFunc(slices.Clone(r.c.schemaRef.Schemas), func(name string) bool { return !needed[name] })); err != nil {
 			return err
 		}
@@ -106,7 +112,7 @@ func (w *work) makeSelected(ctx context.Context, c *contents, e *entry, there *p
 	if there.has(e) {
 		return nil
 	}
-	if _, ok := c.tables[keyOf(e.schema, e.name)]; ok && e.kind == "TABLE" {
+	if c.has(keyOf(e.schema, e.name)) && isRelation(e) {
 		return w.statement(ctx, e)
 	}
 	if err := w.exec(ctx, "SAVEPOINT maybe"); err != nil {
@@ -175,18 +181,23 @@ func (p *presence) has(e *entry) bool {
 
 // dropTables removes the selected tables. What others need is not removed with them.
 func (w *work) dropTables(ctx context.Context, c *contents) error {
-	var names []string
+	names := make(map[string][]string) // by what they are
 	for _, list := range c.tables {
-		names = append(names, qualified(list[0].ref.Schema, list[0].ref.Table))
+		names["TABLE"] = append(names["TABLE"], qualified(list[0].ref.Schema, list[0].ref.Table))
 	}
-	if len(names) == 0 {
-		return nil
+	for _, b := range c.bare {
+		names[b.dropWord()] = append(names[b.dropWord()], qualified(b.Schema, b.Table))
 	}
-	slices.Sort(names)
-	sql := "DROP TABLE IF EXISTS " + strings.Join(names, ", ")
-	if err := w.exec(ctx, sql); err != nil {
-		return drivers.WithHint(statementError("remove the selected tables", sql, err),
-			"drop what depends on them first (foreign keys, views), or restore into another database")
+	for _, what := range []string{"MATERIALIZED VIEW", "VIEW", "FOREIGN TABLE", "TABLE"} {
+		if len(names[what]) == 0 {
+			continue
+		}
+		slices.Sort(names[what])
+		sql := "DROP " + what + " IF EXISTS " + strings.Join(names[what], ", ")
+		if err := w.exec(ctx, sql); err != nil {
+			return drivers.WithHint(statementError("remove the selected tables", sql, err),
+				"drop what depends on them first (foreign keys, views), or restore into another database")
+		}
 	}
 	return nil
 }

@@ -16,7 +16,8 @@ type contents struct {
 	schemaRef *ref
 	globals   *drivers.Part
 	sequences *drivers.Part
-	tables    map[string][]loadPart // by key
+	tables    map[string][]loadPart    // by key
+	bare      map[string]*bareRelation // selected, without rows; by key
 	objects   []loadPart
 }
 
@@ -25,8 +26,9 @@ type loadPart struct {
 	ref *ref
 }
 
-func readContents(parts []drivers.Part) (*contents, error) {
-	c := &contents{tables: make(map[string][]loadPart)}
+// readContents reads the parts of a restore, of a selection those that it takes.
+func readContents(parts []drivers.Part, only []string) (*contents, error) {
+	c := &contents{tables: make(map[string][]loadPart), bare: make(map[string]*bareRelation)}
 	for _, p := range parts {
 		r, err := readRef(p)
 		if err != nil {
@@ -51,6 +53,7 @@ func readContents(parts []drivers.Part) (*contents, error) {
 	if c.schemaRef == nil {
 		return nil, fmt.Errorf("read dump: %w: it has no schema", drivers.ErrCorrupt)
 	}
+	c.chooseBare(only)
 	if d := c.schemaRef.Database; d != nil {
 		return c, d.checkSettle()
 	}
@@ -185,19 +188,37 @@ func (s *Source) lookOnly(ctx context.Context, w *conn, c *contents, f *found) e
 			there = append(there, t.label())
 		}
 	}
+	bare, err := c.bareThere(ctx, w)
+	if err != nil {
+		return err
+	}
+	lacks := false
+	for key, b := range c.bare {
+		if bare[key] {
+			there = append(there, b.Schema+"."+b.Table)
+		} else {
+			lacks = true
+		}
+	}
 	if len(there) == 0 {
 		f.state = stateEmpty
 		return nil
 	}
 	slices.Sort(there)
-	f.state = stateEqual
+	f.state, f.differs = stateEqual, "it has "+strings.Join(there, ", ")
+	for _, b := range c.bare {
+		if lacks || b.Kind != "p" || len(b.Of) == 0 { // of what has no rows, nobody can tell whether it is the same
+			f.state = stateOccupied
+			return nil
+		}
+	}
 	for key, parts := range c.tables {
 		text, err := s.compareTable(ctx, tables[key], parts)
 		if err != nil {
 			return err
 		}
 		if text != "" {
-			f.state, f.differs = stateOccupied, "it has "+strings.Join(there, ", ")
+			f.state = stateOccupied
 			return nil
 		}
 	}
@@ -272,7 +293,7 @@ func (s *Source) droppable(f *found) error {
 // CheckTarget tells whether the database is absent (and may be created), empty, equal, or may be removed, and whether the
 // schema can be read here.
 func (s *Source) CheckTarget(ctx context.Context, target drivers.Target, parts []drivers.Part) error {
-	c, err := readContents(parts)
+	c, err := readContents(parts, target.Only)
 	if err != nil {
 		return err
 	}
