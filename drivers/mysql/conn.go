@@ -147,7 +147,7 @@ func (c *conn) ddl(ctx context.Context, sql string) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(rand.N(ddlPause)):
+		case <-time.After(rand.N(ddlPause)): //nolint:gosec // nobody may guess it or not
 		}
 	}
 }

@@ -19,6 +19,7 @@ type tableDDL struct {
 	indexes []string // secondary indexes, in their order, without those in defs
 	foreign []string // foreign keys, in their order
 	engine  string
+	collate string // the table's collation, where the server writes it
 }
 
 var errNoTableDDL = errors.New("it is no CREATE TABLE that is known")
@@ -262,6 +263,8 @@ func (d *tableDDL) options() error {
 		case depth > 0 || list[i].kind != tokenWord:
 		case strings.EqualFold(word, "PARTITION"):
 			return nil
+		case strings.EqualFold(word, "COLLATE") && at(i+1) == "=":
+			d.collate = at(i + 2)
 		case strings.EqualFold(word, "ENGINE") && at(i+1) == "=":
 			d.engine = unquoteName(at(i + 2))
 		case word == ";":
@@ -330,6 +333,31 @@ func withAutoIncrement(sql string, n uint64) (string, error) {
 // create is the CREATE TABLE with what must be there before the rows.
 func (d *tableDDL) create() string {
 	return d.head + "\n  " + strings.Join(d.defs, ",\n  ") + "\n" + d.tail
+}
+
+// inheritCollation takes the table's own collation out of columns. MySQL writes it at columns that merely inherit it too, but
+// without a character set; taken back as it is written it would be the column's own from then on.
+func (d *tableDDL) inheritCollation() error {
+	if d.collate == "" {
+		return nil
+	}
+	for i, def := range d.defs {
+		list, err := tokens(def)
+		if err != nil {
+			return err
+		}
+		for n, t := range list {
+			word := def[t.from:t.to]
+			if t.kind == tokenWord && (strings.EqualFold(word, "CHARACTER") || strings.EqualFold(word, "CHARSET")) || t.kind == tokenSymbol && word == "(" && n > 2 {
+				break // a set of its own; or an expression
+			}
+			if t.kind == tokenWord && strings.EqualFold(word, "COLLATE") && n+1 < len(list) && def[list[n+1].from:list[n+1].to] == d.collate && list[0].kind == tokenName {
+				d.defs[i] = def[:t.from] + strings.TrimLeft(def[list[n+1].to:], " ")
+				break
+			}
+		}
+	}
+	return nil
 }
 
 // alters are the statements that add the indexes of a table: all in one, but for those of full texts, of which the server

@@ -118,6 +118,21 @@ func TestWithoutDefiner(t *testing.T) {
 	}
 }
 
+func TestInheritCollation(t *testing.T) {
+	t.Parallel()
+	d, err := splitTable("CREATE TABLE `t` (\n  `a` varchar(10) COLLATE utf8mb4_unicode_ci NOT NULL,\n  `b` enum('COLLATE utf8mb4_unicode_ci','x') COLLATE utf8mb4_unicode_ci DEFAULT NULL,\n" +
+		"  `c` text CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci,\n  `d` text COLLATE utf8mb4_bin,\n  PRIMARY KEY (`a`)\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci")
+	requireNoError(t, "split", err)
+	requireNoError(t, "inherit", d.inheritCollation())
+	want := []string{
+		"`a` varchar(10) NOT NULL", "`b` enum('COLLATE utf8mb4_unicode_ci','x') DEFAULT NULL",
+		"`c` text CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci", "`d` text COLLATE utf8mb4_bin", "PRIMARY KEY (`a`)",
+	}
+	if diff := cmp.Diff(want, d.defs); diff != "" {
+		t.Errorf("definitions (-want +got):\n%s", diff)
+	}
+}
+
 func TestUnqualify(t *testing.T) {
 	t.Parallel()
 	for sql, want := range map[string]string{

@@ -354,6 +354,11 @@ func (w *work) makeTable(ctx context.Context, e *entry, c *contents) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", e.label(), errors.Join(drivers.ErrCorrupt, err))
 	}
+	if w.server.flavour == mysqlServer {
+		if err := d.inheritCollation(); err != nil {
+			return fmt.Errorf("read %s: %w", e.label(), errors.Join(drivers.ErrCorrupt, err))
+		}
+	}
 	plain := *e
 	plain.sql = d.create()
 	if err := w.define(ctx, &plain, codeTableExists); err != nil {

@@ -193,8 +193,13 @@ func (d *stash) restore(ctx context.Context, s *Source, rules drivers.Target) er
 			continue
 		}
 		group.Go(func() error {
-			attempt := drivers.Attempt{Run: rules.Run, Task: fmt.Sprint(i), Token: fmt.Sprintf("token%d", i)}
-			return s.Load(gctx, rules, attempt, p, bytes.NewReader(d.content[p.Name]))
+			for try := 1; ; try++ {
+				attempt := drivers.Attempt{Run: rules.Run, Task: fmt.Sprint(i), Token: fmt.Sprintf("token%d.%d", i, try)}
+				err := s.Load(gctx, rules, attempt, p, bytes.NewReader(d.content[p.Name]))
+				if !isCode(err, codeDeadlock) || try == 10 { // a worker would try again, too
+					return err
+				}
+			}
 		})
 	}
 	if err := group.Wait(); err != nil {
