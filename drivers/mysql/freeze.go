@@ -197,7 +197,6 @@ func (f *freezing) openLocked(ctx context.Context) error {
 		for _, sql := range list {
 			err := f.lock.exec(context.WithoutCancel(ctx), sql)
 			if optional && isCode(err, codePrivilege) {
-				f.plan.ddl = nil
 				return nil
 			}
 			if err != nil || ctx.Err() != nil {
@@ -209,7 +208,7 @@ func (f *freezing) openLocked(ctx context.Context) error {
 	if err := f.lock.exec(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout=%d", max(int(limit.Seconds()), 1))); err != nil {
 		return classify(err)
 	}
-	if err := hold(f.plan.ddl, f.plan.ddlOptional); err != nil {
+	if err := hold(f.plan.ddl, false); err != nil {
 		return err
 	}
 	if len(f.plan.ddl) > 0 {
@@ -233,6 +232,14 @@ func (f *freezing) openLocked(ctx context.Context) error {
 	f.locked = time.Now()
 	if err := hold(f.plan.all, false); err != nil {
 		return err
+	}
+	if err := hold(f.plan.keep, true); err != nil {
+		return err
+	}
+	if len(f.plan.ddl) == 0 {
+		if err := f.checkListed(ctx); err != nil {
+			return gaveUp(ctx, err)
+		}
 	}
 	if err := f.underLock(ctx); err != nil {
 		return gaveUp(ctx, err)
@@ -334,6 +341,23 @@ func (f *freezing) listTables(ctx context.Context) error {
 	var err error
 	f.tables, err = f.source.listTables(ctx, f.side)
 	return err
+}
+
+// checkListed tells whether the tables are those that were listed before the lock: a new one is in the view's moment too.
+func (f *freezing) checkListed(ctx context.Context) error {
+	names, err := f.side.tableNames(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range f.tables {
+		delete(names, t.name)
+	}
+	for name := range names {
+		if !strings.HasPrefix(name, progressPrefix) && f.source.options.takesTable(name) {
+			return fmt.Errorf("%w: %s is new", errBeingChanged, name)
+		}
+	}
+	return nil
 }
 
 // checkOutside tells whether tables without transactions can be dumped as of the view's moment.
