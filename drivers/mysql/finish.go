@@ -158,7 +158,7 @@ func (w *work) checkLoaded(ctx context.Context, c *contents) error {
 	}
 	for _, name := range c.names() {
 		for _, p := range c.tables[name] {
-			if !done[p.Name] {
+			if !done[partItem(p.Name)] {
 				return fmt.Errorf("finish: %w: part %s is not in the target", drivers.ErrFailed, p.Name)
 			}
 		}

@@ -37,13 +37,13 @@ func (s *Source) Load(ctx context.Context, target drivers.Target, attempt driver
 	}
 	l := &loading{work: w, part: part, ref: r, in: &countedReader{in: in, columns: r.Columns}}
 	if r.Outside {
-		err = w.alone(ctx, part.Name, r.Table, waitForOthers, func() error { return l.replaceRows(ctx) })
+		err = w.alone(ctx, partItem(part.Name), r.Table, waitForOthers, func() error { return l.replaceRows(ctx) })
 	} else {
-		err = w.once(ctx, part.Name, r.Table, func() error { return l.copyIn(ctx) })
+		err = w.once(ctx, partItem(part.Name), r.Table, func() error { return l.copyIn(ctx) })
 	}
 	if w.keep && ctx.Err() == nil && l.in.err == nil && isOwnFault(err) {
 		cause := err
-		err = w.once(ctx, part.Name, r.Table, func() error { return w.problem(ctx, part.Name, cause) })
+		err = w.once(ctx, partItem(part.Name), r.Table, func() error { return w.problem(ctx, part.Name, cause) })
 	}
 	if err != nil {
 		return fmt.Errorf("load %s: %w", part.Name, err)

@@ -249,7 +249,7 @@ func (w *work) beginRun(ctx context.Context, st state, fresh, only bool, c *cont
 		for _, name := range c.names() {
 			for _, p := range c.tables[name] {
 				if err == nil {
-					err = w.exec(ctx, "INSERT INTO "+progressDone+" VALUES ("+literal(p.Name)+", "+literal(name)+")")
+					err = w.exec(ctx, "INSERT INTO "+progressDone+" VALUES ("+literal(partItem(p.Name))+", "+literal(name)+")")
 				}
 			}
 		}

@@ -204,6 +204,9 @@ func (w *work) claim(ctx context.Context, item, tbl string) (done bool, err erro
 	}
 }
 
+// partItem names a part among what is done: a table may be called what else is noted there.
+func partItem(name string) string { return "part/" + name }
+
 // once runs f in a transaction, unless an earlier attempt did. f makes no definitions, which would end the transaction.
 func (w *work) once(ctx context.Context, item, tbl string, f func() error) error {
 	done, err := w.claim(ctx, item, tbl)

@@ -1,0 +1,60 @@
+package mysql
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"salvor/drivers"
+)
+
+// TestTablesNamedLikeNotes restores tables that are called what a restore notes of itself, among them those whose parts are named
+// like objects: no note is taken for another.
+func TestTablesNamedLikeNotes(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := s.NewDatabase()
+	names := []string{"prepared", "equal", "finish", "drop", "globals", "000000", "000001"}
+	for _, name := range names {
+		s.Exec(db, "CREATE TABLE `"+name+"` (i int, KEY (i)); INSERT INTO `"+name+"` VALUES (1), (2)")
+	}
+	for _, name := range []string{"table", "index"} { // of several ranges: table/000000, …
+		s.Exec(db, "CREATE TABLE `"+name+"` (i int PRIMARY KEY, c char(250), KEY (c)); INSERT INTO `"+name+"` SELECT seq, seq FROM seq_1_to_3000; ANALYZE TABLE `"+name+"`")
+	}
+	s.Exec(db, "CREATE VIEW v AS SELECT * FROM `equal`; CREATE TRIGGER g BEFORE INSERT ON `drop` FOR EACH ROW SET NEW.i = 5")
+	d := dumpDatabase(t, s.URL(db), `{"chunk": 65536}`)
+	if d.part(t, "table").Name == "table" {
+		t.Fatal("the table is one part: the test shows nothing")
+	}
+	copied := s.NewName()
+	d.mustProve(t, s, copied)
+	if got := s.Query(copied, "SELECT COUNT(*) FROM information_schema.views WHERE table_schema = DATABASE()") +
+		s.Query(copied, "SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema = DATABASE()"); got != "11" {
+		t.Errorf("%s views and triggers", got)
+	}
+	requireSame(t, s, db, s, copied)
+	// Of a selection, one that replaces what is there.
+	rules := d.rules()
+	rules.Create, rules.Clean, rules.Only = false, true, []string{"drop", "prepared"}
+	s.Exec(copied, "DELETE FROM `drop`; DELETE FROM prepared")
+	requireNoError(t, "restore two", d.restore(t.Context(), openSource(t, s.URL(copied), ""), rules))
+	requireSame(t, s, db, s, copied)
+}
+
+// TestProgressTablesOfTheArchive: a dump that says that it holds rows of a restore's own tables is refused.
+func TestProgressTablesOfTheArchive(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{progressDone, strings.ToUpper(progressRun)} {
+		if _, err := readRef(drivers.Part{Name: name, Ref: []byte(`{"kind": "table", "table": "` + name + `"}`)}); err == nil {
+			t.Errorf("a part of table %s is taken", name)
+		}
+	}
+	if _, err := readRef(drivers.Part{Name: "t", Ref: []byte(`{"kind": "table", "table": "t", "columns": [{"name": "a", "kind": "later"}]}`)}); err == nil {
+		t.Error("a column of a kind that is not known is taken")
+	}
+	data, err := writeEntries([]*entry{{Kind: entryTable, Name: progressDone, sql: "CREATE TABLE a (i int)"}})
+	requireNoError(t, "write", err)
+	if _, err := readEntries(bytes.NewReader(data)); err == nil {
+		t.Error("a definition of a restore's own table is taken")
+	}
+}
