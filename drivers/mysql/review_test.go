@@ -2,8 +2,13 @@ package mysql
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
 
 	"salvor/drivers"
 )
@@ -56,5 +61,37 @@ func TestProgressTablesOfTheArchive(t *testing.T) {
 	requireNoError(t, "write", err)
 	if _, err := readEntries(bytes.NewReader(data)); err == nil {
 		t.Error("a definition of a restore's own table is taken")
+	}
+}
+
+// TestStoppedWhileLocked leaves the session that locks the server alone, as a process does that is stopped then: the server ends it.
+func TestStoppedWhileLocked(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := seeded(t, s)
+	lock := someone(t, s, db)
+	requireNoError(t, "limit", lock.limitLock(t.Context(), time.Second))
+	plan := lock.server.lockPlan()
+	for _, sql := range append(plan.ddl, plan.all...) {
+		requireNoError(t, sql, lock.exec(t.Context(), sql))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := s.Do(ctx, db, "INSERT INTO no_key VALUES (1, 'x')"); err != nil {
+		t.Errorf("write beside a lock whose process is stopped: %v", err)
+	}
+	if err := lock.exec(t.Context(), plan.release[0]); err == nil {
+		t.Error("the session that lost its lock says that it let go of it")
+	}
+}
+
+// TestRefusedLock: where a provider's server refuses the lock in its own way the view is opened without it.
+func TestRefusedLock(t *testing.T) {
+	t.Parallel()
+	f := &freezing{view: &view{source: &Source{}}}
+	for _, number := range []uint16{codePrivilege, codeLogin} {
+		if err := f.lockError(t.Context(), "FLUSH TABLES WITH READ LOCK", &mysql.MySQLError{Number: number}); !errors.Is(err, errNoLock) {
+			t.Errorf("%d: %v", number, err)
+		}
 	}
 }
