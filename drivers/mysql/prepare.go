@@ -59,7 +59,7 @@ func (s *Source) prepare(ctx context.Context, r *recipe) error {
 	fresh := false
 	switch {
 	case f.state == stateForeign && only:
-		if err := s.discard(ctx, f); err != nil {
+		if err := m.discard(ctx, f); err != nil {
 			return err
 		}
 		return errChanged // what is there now is to be looked at
@@ -69,21 +69,26 @@ func (s *Source) prepare(ctx context.Context, r *recipe) error {
 		}
 		fresh = true
 	case f.state == stateForeign, f.state == stateOccupied && !only:
+		if f.state == stateForeign {
+			if err := s.endForeign(ctx); err != nil {
+				return err
+			}
+		}
 		if err := m.replaceDatabase(ctx, r); err != nil {
 			return err
 		}
 		fresh = true
+	}
+	if f.state != stateBegun {
+		if err := m.beginRun(ctx, f.state, fresh, only, r.c); err != nil {
+			return err
+		}
 	}
 	w, err := s.begin(ctx, r.target, taskPrepare, m.token)
 	if err != nil {
 		return err
 	}
 	defer w.close()
-	if f.state != stateBegun {
-		if err := w.beginRun(ctx, f.state, fresh, only, r.c); err != nil {
-			return err
-		}
-	}
 	w.again = f.state == stateBegun
 	if err := w.register(ctx); err != nil {
 		return err
@@ -234,9 +239,13 @@ func (w *work) rehearse(ctx context.Context, r *recipe, name string) (err error)
 }
 
 // beginRun makes the restore's own tables. Of a target that is equal already everything is noted as done. What an attempt left
-// that was ended before the run's row was there is nobody's.
+// that was ended before the run's row was there is nobody's. It is the session's work that keeps other restores away: of an attempt
+// that another has followed that one has ended, and it can take away nothing that was noted since, however late it wakes.
 func (w *work) beginRun(ctx context.Context, st state, fresh, only bool, c *contents) error {
-	err := w.ddl(ctx, dropProgressSQL)
+	err := w.enter(ctx)
+	if err == nil {
+		err = w.ddl(ctx, dropProgressSQL)
+	}
 	for _, sql := range progressSQL() {
 		if err == nil {
 			err = w.ddl(ctx, sql)
@@ -404,13 +413,28 @@ func (w *work) dropTables(ctx context.Context, c *contents) error {
 	})
 }
 
-// discard removes what an unfinished restore of some tables made.
-func (s *Source) discard(ctx context.Context, f *found) error {
-	w, err := s.begin(ctx, drivers.Target{Run: f.run}, taskPrepare, "")
+// enter makes the target the database of a session that began on none.
+func (w *work) enter(ctx context.Context) error {
+	return w.exec(ctx, "USE "+ident(w.source.place.database))
+}
+
+// endForeign ends the sessions of the restore that is in the target, and is to be replaced. The database could not be dropped while
+// they hold its tables; and one that has slept would go on in the new one.
+func (s *Source) endForeign(ctx context.Context) error {
+	c, err := s.connect(ctx, "end restore")
 	if err != nil {
-		return err
+		return s.explain(err)
 	}
-	defer w.close()
+	defer c.close()
+	_, err = (&work{conn: c}).endSessions(ctx, "TRUE")
+	return err
+}
+
+// discard removes what an unfinished restore of some tables made.
+func (w *work) discard(ctx context.Context, f *found) error {
+	if err := w.enter(ctx); err != nil {
+		return fmt.Errorf("remove restore %s: %w", f.run, classify(err))
+	}
 	if _, err := w.endSessions(ctx, "token <> "+literal(w.token)); err != nil {
 		return err
 	}
@@ -440,14 +464,9 @@ func (s *Source) Drop(ctx context.Context, name string) error {
 		return err
 	}
 	defer w.close()
-	if run, err := s.connect(ctx, "drop"); err == nil {
-		// Sessions of the trial that are stopped would keep its tables.
-		other := &work{conn: run}
-		_, err = other.endSessions(ctx, "TRUE")
-		other.close()
-		if err != nil {
-			return err
-		}
+	// Sessions of the trial that are stopped would keep its tables.
+	if err := s.endForeign(ctx); err != nil && !errors.Is(err, drivers.ErrNotFound) {
+		return err
 	}
 	return w.dropDatabase(ctx, name)
 }

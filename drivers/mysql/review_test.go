@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -94,4 +95,57 @@ func TestRefusedLock(t *testing.T) {
 			t.Errorf("%d: %v", number, err)
 		}
 	}
+}
+
+// TestReplaceStoppedRestore replaces a restore whose process was stopped in the middle of a part: its session is ended, so that
+// nobody waits for it and it writes nothing more.
+func TestReplaceStoppedRestore(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	d := dumpDatabase(t, s.URL(seeded(t, s)), "")
+	name := s.NewName()
+	target, rules := openSource(t, s.URL(name), ""), d.rules()
+	requireNoError(t, "prepare", target.Prepare(t.Context(), rules, d.parts))
+	part := d.part(t, "customer")
+	hanging, release := io.Pipe()
+	stuck := make(chan error, 1)
+	go func() {
+		stuck <- target.Load(t.Context(), rules, drivers.Attempt{Run: rules.Run, Task: "t", Token: "stopped"}, part, hanging)
+	}()
+	_, err := release.Write(d.content[part.Name][:len(d.content[part.Name])/2])
+	requireNoError(t, "write", err)
+	other := rules
+	other.Run, other.Clean = rules.Run+"2", true
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	requireNoError(t, "replace", d.restore(ctx, target, other))
+	_ = release.CloseWithError(io.ErrUnexpectedEOF)
+	if err := <-stuck; err == nil {
+		t.Error("the restore that was replaced says it loaded a part")
+	}
+	d.mustBeProved(t, s, name)
+}
+
+// TestLatePreparation wakes an attempt at Prepare that another one has followed, before it began: it takes nothing of what is noted.
+func TestLatePreparation(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	d := dumpDatabase(t, s.URL(seeded(t, s)), "")
+	name := s.NewDatabase()
+	target, rules := openSource(t, s.URL(name), ""), d.rules()
+	late, err := target.beginBeside(t.Context(), rules, taskPrepare)
+	requireNoError(t, "begin", err)
+	defer late.close()
+	requireNoError(t, "lock", errors.Join(late.lockTask(t.Context()), late.lockTarget(t.Context())))
+	requireNoError(t, "prepare", target.Prepare(t.Context(), rules, d.parts))
+	c, err := readContents(d.parts)
+	requireNoError(t, "read", err)
+	if err := late.beginRun(t.Context(), stateEmpty, false, false, c); err == nil {
+		t.Error("an attempt that was ended begins the restore")
+	}
+	if err := late.discard(t.Context(), &found{run: rules.Run}); err == nil {
+		t.Error("an attempt that was ended removes a restore")
+	}
+	requireNoError(t, "restore", d.restore(t.Context(), target, rules))
+	d.mustBeProved(t, s, name)
 }
