@@ -133,9 +133,13 @@ func told(ctx context.Context, err error) error {
 // statementError names the object and the SQL of a statement that failed, without the secrets in it.
 func statementError(what, sql string, err error) error {
 	const most = 600
-	sql = redact(strings.TrimSpace(sql))
-	if len(sql) > most {
-		sql = sql[:most] + " …"
+	sql = strings.TrimSpace(sql)
+	shown := redact(sql)
+	if strings.Contains(shown, "[redacted]") {
+		err = redactError(err)
 	}
-	return fmt.Errorf("%s: %w; the statement was: %s", what, classify(redactError(err, sql)), strings.ToValidUTF8(sql, "?"))
+	if len(shown) > most {
+		shown = shown[:most] + " …"
+	}
+	return fmt.Errorf("%s: %w; the statement was: %s", what, classify(err), strings.ToValidUTF8(shown, "?"))
 }

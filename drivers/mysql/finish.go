@@ -228,7 +228,7 @@ func (w *work) makeForeign(ctx context.Context, r *recipe) error {
 			continue
 		}
 		err = w.alone(ctx, "foreign/"+e.Name, "", waitForOthers, func() error {
-			missing, err := w.without(ctx, defs, "SELECT CONSTRAINT_NAME FROM information_schema.TABLE_CONSTRAINTS WHERE CONSTRAINT_TYPE = 'FOREIGN KEY' AND TABLE_SCHEMA = DATABASE() AND TABLE_NAME = "+literal(e.Name))
+			missing, err := w.without(ctx, defs, "SELECT CONSTRAINT_NAME FROM information_schema.TABLE_CONSTRAINTS WHERE CONSTRAINT_TYPE = 'FOREIGN KEY' AND TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ", literal(e.Name))
 			if err != nil {
 				return fmt.Errorf("look at the foreign keys of %s: %w", e.Name, classify(err))
 			}

@@ -397,7 +397,7 @@ func (w *work) dropTables(ctx context.Context, c *contents) error {
 	in := "(" + strings.Join(texts, ", ") + ")"
 	return w.alone(ctx, "drop", "", waitForOthers, func() error {
 		others, err := w.catalog(ctx, `SELECT TABLE_NAME, REFERENCED_TABLE_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS
-			WHERE CONSTRAINT_SCHEMA = DATABASE() AND REFERENCED_TABLE_NAME IN `+in+" AND TABLE_NAME NOT IN "+in)
+			WHERE CONSTRAINT_SCHEMA = DATABASE() AND REFERENCED_TABLE_NAME IN `, in, " AND TABLE_NAME NOT IN ", in)
 		if err != nil {
 			return fmt.Errorf("look what refers to the tables: %w", classify(err))
 		}

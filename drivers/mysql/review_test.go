@@ -149,3 +149,33 @@ func TestLatePreparation(t *testing.T) {
 	requireNoError(t, "restore", d.restore(t.Context(), target, rules))
 	d.mustBeProved(t, s, name)
 }
+
+// TestDatabaseInNames dumps and restores tables whose names hold what stands for the database in queries.
+func TestDatabaseInNames(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := s.NewDatabase()
+	s.Exec(db, "CREATE TABLE `a DATABASE()` (i int PRIMARY KEY, j int, KEY (j)); INSERT INTO `a DATABASE()` VALUES (1, 2);"+
+		"CREATE TABLE `b' = DATABASE()` (i int, FOREIGN KEY (i) REFERENCES `a DATABASE()` (i)); INSERT INTO `b' = DATABASE()` VALUES (1)")
+	d := dumpDatabase(t, s.URL(db), "")
+	copied := s.NewName()
+	d.mustProve(t, s, copied)
+	requireSame(t, s, db, s, copied)
+	rules := d.rules()
+	rules.Create, rules.Clean, rules.Only = false, true, []string{"a DATABASE()", "b' = DATABASE()"}
+	s.Exec(copied, "DELETE FROM `b' = DATABASE()`")
+	requireNoError(t, "restore both", d.restore(t.Context(), openSource(t, s.URL(copied), ""), rules))
+	requireSame(t, s, db, s, copied)
+}
+
+// TestLateSecrets: a secret that stands behind what an error shows of a statement is not in the server's words either.
+func TestLateSecrets(t *testing.T) {
+	t.Parallel()
+	sql := "CREATE TABLE t (" + strings.Repeat("`column` int, ", 100) + "PRIMARY KEY (i)) ENGINE=FEDERATED CONNECTION='mysql://u:hunter2@h/d/t'"
+	for _, sql := range []string{sql, sql[:len(sql)-1]} {
+		err := statementError("restore table t", sql, &mysql.MySQLError{Number: 1432, Message: "The data source connection string 'mysql://u:hunter2@h/d/t' is not in the correct format"})
+		if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("err = %v", err)
+		}
+	}
+}
