@@ -55,6 +55,9 @@ func (s *Source) prepare(ctx context.Context, r *recipe) error {
 	if err := s.first(ctx, r.target, f); err != nil {
 		return err
 	}
+	if err := m.checkCase(ctx, r.schema); err != nil {
+		return err
+	}
 	only := len(r.target.Only) > 0
 	fresh := false
 	switch {
@@ -106,6 +109,27 @@ func (s *Source) prepare(ctx context.Context, r *recipe) error {
 	return err
 }
 
+// checkCase refuses tables that differ in capitals alone where the server takes them for one: the rows of both would go into it.
+func (w *work) checkCase(ctx context.Context, schema []*entry) error {
+	folds, err := w.text(ctx, "SELECT @@GLOBAL.lower_case_table_names")
+	if err != nil {
+		return fmt.Errorf("look whether capitals count: %w", classify(err))
+	}
+	if folds == "0" {
+		return nil
+	}
+	seen := make(map[string]string)
+	for _, e := range ofKinds(schema, entrySequence, entryTable, entryView) {
+		folded := strings.ToLower(e.Name)
+		if other, ok := seen[folded]; ok {
+			return drivers.WithHint(fmt.Errorf("restore into %s: %w: %s and %s are one on this server", w.source.name(), drivers.ErrFailed, other, e.label()),
+				"restore into a server with lower_case_table_names=0, or one of them alone (--only)")
+		}
+		seen[folded] = e.label()
+	}
+	return nil
+}
+
 // beginBeside opens a session on no database: one that can make and drop the target's.
 func (s *Source) beginBeside(ctx context.Context, target drivers.Target, task string) (*work, error) {
 	w, err := s.at("").begin(ctx, target, task, "")
@@ -132,7 +156,7 @@ func (w *work) abandon(ctx context.Context) error {
 		return nil
 	}
 	w.rollback(ctx)
-	n, err := w.text(ctx, "SELECT (SELECT COUNT(*) FROM "+progressDone+" WHERE item NOT LIKE 'globals/%') + (SELECT fresh FROM "+progressRun+")")
+	n, err := w.text(ctx, "SELECT (SELECT COUNT(*) FROM "+progressDone+" WHERE item NOT LIKE 'globals/%' AND item NOT LIKE '"+itemCollation+"%') + (SELECT fresh FROM "+progressRun+")")
 	if err == nil && n == "0" {
 		err = w.ddl(ctx, dropProgressSQL)
 	}
@@ -266,6 +290,9 @@ func (w *work) beginRun(ctx context.Context, st state, fresh, only bool, c *cont
 			err = w.exec(ctx, "INSERT INTO "+progressDone+" VALUES ('equal', '')")
 		}
 	}
+	if err == nil && only {
+		err = w.exec(ctx, "INSERT INTO "+progressDone+" SELECT CONCAT('"+itemCollation+"', @@collation_database), ''")
+	}
 	if err == nil {
 		err = w.exec(ctx, fmt.Sprintf("INSERT INTO %s VALUES (1, %s, %d, %d)", progressRun, literal(w.run), digit(only), digit(fresh)))
 	}
@@ -285,6 +312,9 @@ func digit(b bool) int {
 	}
 	return 0
 }
+
+// itemCollation begins the note of the collation that the database had.
+const itemCollation = "collation/"
 
 // itemPrepared notes that all that comes before the rows is there.
 const itemPrepared = "prepared"

@@ -1,12 +1,14 @@
 package mysql
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -177,5 +179,89 @@ func TestLateSecrets(t *testing.T) {
 		if strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("err = %v", err)
 		}
+	}
+}
+
+// TestCollationComesBack ends an attempt while the database has the collation of an object that is made: it has its own in the end.
+func TestCollationComesBack(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := seeded(t, s)
+	s.Exec(db, "ALTER DATABASE `"+db+"` COLLATE utf8mb4_unicode_ci")
+	d := dumpDatabase(t, s.URL(db), "")
+	collation := func(name string) string {
+		return s.Query("", "SELECT default_collation_name FROM information_schema.schemata WHERE schema_name = '"+name+"'")
+	}
+	for _, only := range [][]string{nil, {"customer"}} {
+		name := s.NewDatabase()
+		want := "utf8mb4_unicode_ci"
+		if only != nil {
+			want = "utf8mb4_czech_ci"
+		}
+		s.Exec(name, "ALTER DATABASE `"+name+"` COLLATE "+want)
+		target, rules := openSource(t, s.URL(name), ""), d.rules()
+		rules.Only = only
+		requireNoError(t, "prepare", target.Prepare(t.Context(), rules, d.selected(rules)))
+		s.Exec(name, "ALTER DATABASE `"+name+"` COLLATE utf8mb4_german2_ci")
+		requireNoError(t, "restore", d.restore(t.Context(), target, rules))
+		if got := collation(name); got != want {
+			t.Errorf("of %q: the database has %s, want %s", only, got, want)
+		}
+	}
+}
+
+// TestProgressHasKeys: some servers take no table without a primary key.
+func TestProgressHasKeys(t *testing.T) {
+	t.Parallel()
+	s := server(t, "innodb_force_primary_key=1")
+	db := s.NewDatabase()
+	s.Exec(db, "CREATE TABLE t (i int PRIMARY KEY); INSERT INTO t VALUES (1)")
+	dumpDatabase(t, s.URL(db), "").mustProve(t, s, s.NewName())
+}
+
+// TestForeignTrigger restores a table whose trigger has the name of another table's: that is an error, at every attempt.
+func TestForeignTrigger(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	d := dumpDatabase(t, s.URL(seeded(t, s)), "")
+	name := s.NewDatabase()
+	s.Exec(name, "CREATE TABLE other (i int); CREATE TRIGGER loud BEFORE INSERT ON other FOR EACH ROW SET NEW.i = 1")
+	target, rules := openSource(t, s.URL(name), ""), d.rules()
+	rules.Only = []string{"customer"}
+	for range 2 {
+		if err := d.restore(t.Context(), target, rules); !errors.Is(err, drivers.ErrFailed) {
+			t.Errorf("restore beside another trigger of the name: %v", err)
+		}
+	}
+	s.Exec(name, "DROP TRIGGER loud")
+	requireNoError(t, "restore", d.restore(t.Context(), target, rules))
+	if got := s.Query(name, "SELECT event_object_table FROM information_schema.triggers WHERE trigger_schema = DATABASE()"); got != "customer" {
+		t.Errorf("the trigger is of %q", got)
+	}
+}
+
+// TestTablesOfOneName: two tables that a server takes for one are not restored into it, nor by another attempt.
+func TestTablesOfOneName(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := s.NewDatabase()
+	s.Exec(db, "CREATE TABLE item (i int); CREATE TABLE Item (i int); INSERT INTO item VALUES (1); INSERT INTO Item VALUES (2)")
+	d := dumpDatabase(t, s.URL(db), "")
+	other := server(t, "lower_case_table_names=1")
+	name := other.NewDatabase()
+	for range 2 {
+		err := d.restore(t.Context(), openSource(t, other.URL(name), ""), d.rules())
+		if !errors.Is(err, drivers.ErrFailed) || hintText(err) == "" {
+			t.Errorf("restore = %v (hint %q)", err, hintText(err))
+		}
+	}
+}
+
+// TestLongRow: a row that no statement of the server can hold is not read into memory whole.
+func TestLongRow(t *testing.T) {
+	t.Parallel()
+	in := &lines{in: bufio.NewReader(io.MultiReader(strings.NewReader(strings.Repeat("x", 10_000)), iotest.ErrReader(errNone))), most: 8192}
+	if _, err := in.next(1); !errors.Is(err, mysql.ErrPktTooLarge) {
+		t.Errorf("err = %v", err)
 	}
 }
