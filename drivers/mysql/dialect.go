@@ -68,7 +68,7 @@ const forever = 2147483
 // session.
 func (s dialect) sessionSQL() []string {
 	list := []string{
-		"autocommit=1", "sql_mode=''", "time_zone='+00:00'", "character_set_results=NULL", "sql_quote_show_create=1", "sql_safe_updates=0",
+		"autocommit=1", "completion_type=0", "max_error_count=64", "sql_mode=''", "time_zone='+00:00'", "character_set_results=NULL", "sql_quote_show_create=1", "sql_safe_updates=0",
 		"sql_select_limit=18446744073709551615", "sql_big_selects=1",
 		fmt.Sprintf("wait_timeout=%d", forever), "net_read_timeout=3600", "net_write_timeout=3600",
 	}

@@ -205,7 +205,7 @@ func (f *freezing) openLocked(ctx context.Context) error {
 		}
 		return nil
 	}
-	if err := f.lock.exec(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout=%d", max(int(limit.Seconds()), 1))); err != nil {
+	if err := f.lock.limitLock(ctx, limit); err != nil {
 		return classify(err)
 	}
 	if err := hold(f.plan.ddl, false); err != nil {
@@ -256,7 +256,21 @@ func (f *freezing) openLocked(ctx context.Context) error {
 			return fmt.Errorf("unlock: %w", classify(err))
 		}
 	}
+	if len(f.plan.allow) == 0 {
+		return nil
+	}
+	// What is still held is in nobody's way but that of who changes definitions, which are read for as long as it takes.
+	if err := f.lock.exec(ctx, fmt.Sprintf("SET SESSION wait_timeout=%d", forever)); err != nil {
+		return gaveUp(ctx, classify(err))
+	}
 	return nil
+}
+
+// limitLock makes the server itself let go of the locks of a session that waits for them, or says nothing, for longer than limit: its
+// process may be stopped, or its host gone, while everybody waits.
+func (c *conn) limitLock(ctx context.Context, limit time.Duration) error {
+	seconds := max(int(limit.Seconds()), 1)
+	return c.exec(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout=%d, wait_timeout=%d", seconds, seconds+1))
 }
 
 // underLock does all that must be of the view's moment.
@@ -290,7 +304,7 @@ func (f *freezing) lockError(ctx context.Context, sql string, err error) error {
 	what := fmt.Sprintf("lock the server (%s)", sql)
 	timeOver := errors.Is(context.Cause(ctx), errGaveUp) || isCode(err, codeLockWait)
 	switch {
-	case isCode(err, codePrivilege):
+	case isCode(err, codePrivilege, codeLogin): // 1045 is what Amazon's RDS says of its only administrator
 		return fmt.Errorf("%s: %w: %w", what, errNoLock, classify(err))
 	case !timeOver && err == nil:
 		return context.Cause(ctx)
