@@ -58,7 +58,7 @@ func (s *Source) Bundle(parts []drivers.Part) [][]int {
 	return bundles
 }
 
-// runs cuts a list into so many runs of about the same size.
+// runs cuts a list into so many runs of about the same size, or fewer.
 func runs(order []int, pieces, size int64, sizeOf func(int) int64) [][]int {
 	var list [][]int
 	var run []int
@@ -66,7 +66,7 @@ func runs(order []int, pieces, size int64, sizeOf func(int) int64) [][]int {
 	for _, i := range order {
 		run = append(run, i)
 		done += sizeOf(i)
-		if done >= size*int64(len(list)+1)/pieces {
+		if n := int64(len(list)) + 1; n < pieces && done >= size*n/pieces {
 			list = append(list, run)
 			run = nil
 		}

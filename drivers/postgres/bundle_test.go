@@ -80,6 +80,16 @@ func TestBundle(t *testing.T) {
 	})
 }
 
+// emptied makes all parts but one of each table empty.
+func emptied(parts []drivers.Part) []drivers.Part {
+	for i, p := range parts {
+		if !strings.HasSuffix(p.Name, "/1") {
+			parts[i].Size = 0
+		}
+	}
+	return parts
+}
+
 // TestBundleSizes: two tables of about a size are loaded by one task each, one alone by as many as work.
 func TestBundleSizes(t *testing.T) {
 	t.Parallel()
@@ -107,6 +117,7 @@ func TestBundleSizes(t *testing.T) {
 		"two":   {list(10, 7), []int{10, 7}},
 		"one":   {list(10), []int{5, 5}},
 		"small": {list(1, 1, 1), []int{1, 1, 1}},
+		"empty": {emptied(list(3, 3)), []int{3, 3}}, // a piece of no rows belongs to the others
 	} {
 		var sizes []int
 		for _, b := range (&Source{limit: 2}).Bundle(c.parts) {
