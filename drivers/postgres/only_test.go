@@ -184,3 +184,23 @@ func TestOnlyWithoutRows(t *testing.T) {
 		t.Errorf("the names stand for %q, known %q", names, known)
 	}
 }
+
+// TestOnlyUnfinishedViews: what an unfinished selection made is removed, views and what they show too.
+func TestOnlyUnfinishedViews(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := s.NewDatabase()
+	s.Exec(db, bareSeed+"CREATE VIEW above AS SELECT * FROM sums; CREATE MATERIALIZED VIEW highest AS SELECT * FROM above")
+	d := dumpDatabase(t, s.URL(db), "", nil)
+	name := s.NewDatabase()
+	s.Exec(name, "CREATE TABLE mine (i int)")
+	target := openSource(t, s.URL(name), "")
+	rules := d.rules()
+	rules.Run, rules.Only = "stopped", []string{"public.orders", "public.sums", "public.kept", "public.above", "public.highest"}
+	requireNoError(t, "prepare", target.Prepare(t.Context(), rules, d.selected(rules)))
+	rules.Run, rules.Only, rules.Clean = "next", []string{"public.p"}, true
+	requireNoError(t, "restore", d.restore(t.Context(), target, rules))
+	if got := s.Query(name, "SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm') AND relnamespace = 'public'::regnamespace"); got != "mine,p" {
+		t.Errorf("relations %s, want mine,p", got)
+	}
+}
