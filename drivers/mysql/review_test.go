@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -12,8 +13,10 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+	"golang.org/x/sync/errgroup"
 
 	"salvor/drivers"
+	"salvor/internal/testenv"
 )
 
 // TestTablesNamedLikeNotes restores tables that are called what a restore notes of itself, among them those whose parts are named
@@ -264,4 +267,66 @@ func TestLongRow(t *testing.T) {
 	if _, err := in.next(1); !errors.Is(err, mysql.ErrPktTooLarge) {
 		t.Errorf("err = %v", err)
 	}
+}
+
+// TestHiddenReplica dumps a replica that does not log what it applies, by an account that may not lock it: its log stands still while
+// rows change, and is no proof of anything.
+func TestHiddenReplica(t *testing.T) {
+	t.Parallel()
+	s := testenv.MariaDB(t, testenv.MariaDBOptions{Binlog: true})
+	if s.MySQL {
+		return // its GTIDs tell of all
+	}
+	db := seeded(t, s)
+	s.Exec("", fmt.Sprintf("CREATE USER plain; GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON %s.* TO plain; GRANT SELECT ON mysql.* TO plain", db))
+	for _, c := range []struct{ settings, want string }{
+		{"SET GLOBAL read_only = 0", methodPosition}, {"SET GLOBAL read_only = 1", methodOne}, {"SET GLOBAL read_only = 0, gtid_slave_pos = '7-7-7'", methodOne},
+	} {
+		s.Exec("", c.settings)
+		d := dumpDatabase(t, s.URLAs(db, "plain", ""), "")
+		if d.facts.Method != c.want || d.facts.Method == methodOne && d.facts.File != "" {
+			t.Errorf("%s: the view was opened by %s at %q, want %s", c.settings, d.facts.Method, d.facts.File, c.want)
+		}
+	}
+}
+
+// TestStillness: a view without a lock takes more than a moment of a server that tells no position of a snapshot.
+func TestStillness(t *testing.T) {
+	t.Parallel()
+	s := testenv.MariaDB(t, testenv.MariaDBOptions{Binlog: true})
+	db := s.NewDatabase()
+	s.Exec(db, "CREATE TABLE t (i int PRIMARY KEY)")
+	side, reader, writer := someone(t, s, db), someone(t, s, db), someone(t, s, db)
+	if !s.MySQL {
+		side.server = dialect{flavour: mysqlServer, version: 80036}
+	}
+	f := &freezing{view: &view{source: side.source, server: side.server}, side: side, sessions: []*session{{conn: reader}}}
+	same, known, err := f.beginStill(t.Context())
+	if !same || !known || err != nil {
+		t.Fatalf("a log that stands still: %v, %v, %v", same, known, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var group errgroup.Group
+	group.Go(func() error { // one commit in each half of the time
+		tick := time.NewTicker(stillTime / 2)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+				if err := writer.exec(t.Context(), fmt.Sprintf("INSERT INTO t VALUES (%d)", i)); err != nil {
+					return err
+				}
+			}
+		}
+	})
+	for range 3 {
+		if same, known, err = f.beginStill(t.Context()); same || !known || err != nil {
+			t.Errorf("a log that moves now and then: %v, %v, %v", same, known, err)
+		}
+	}
+	cancel()
+	requireNoError(t, "write", group.Wait())
 }
