@@ -330,3 +330,37 @@ func TestStillness(t *testing.T) {
 	cancel()
 	requireNoError(t, "write", group.Wait())
 }
+
+func TestCutDefaultRole(t *testing.T) {
+	t.Parallel()
+	for sql, want := range map[string][2]string{
+		"CREATE USER `a`@`%` IDENTIFIED WITH 'x' AS 'DEFAULT ROLE `n`' DEFAULT ROLE `z`@`%`,`y,`@`h` REQUIRE NONE": {
+			"CREATE USER `a`@`%` IDENTIFIED WITH 'x' AS 'DEFAULT ROLE `n`' REQUIRE NONE", "`z`@`%`,`y,`@`h`",
+		},
+		"CREATE USER `a`@`%` DEFAULT ROLE `z`@`%`":                  {"CREATE USER `a`@`%` ", "`z`@`%`"},
+		"CREATE USER `a`@`%` REQUIRE NONE PASSWORD HISTORY DEFAULT": {"CREATE USER `a`@`%` REQUIRE NONE PASSWORD HISTORY DEFAULT", ""},
+	} {
+		if got, roles, err := cutDefaultRole(sql); err != nil || got != want[0] || roles != want[1] {
+			t.Errorf("%s: %q, %q, %v", sql, got, roles, err)
+		}
+	}
+}
+
+// TestDefaultRoles restores an account whose role comes after it.
+func TestDefaultRoles(t *testing.T) {
+	t.Parallel()
+	s, other := server(t), server(t)
+	s.Exec("", "CREATE ROLE z_role; CREATE USER a_user; GRANT SELECT ON *.* TO z_role; GRANT z_role TO a_user")
+	if s.MySQL {
+		s.Exec("", "SET DEFAULT ROLE z_role TO a_user")
+	} else {
+		s.Exec("", "SET DEFAULT ROLE z_role FOR a_user")
+	}
+	d := dumpDatabase(t, s.URL(s.NewDatabase()), `{"globals": true}`)
+	requireNoError(t, "restore", d.restore(t.Context(), openSource(t, other.URL(other.NewName()), ""), d.rules()))
+	for _, sql := range []string{"SHOW CREATE USER a_user", "SHOW GRANTS FOR a_user"} {
+		if want, got := s.Query("", sql), other.Query("", sql); want != got {
+			t.Errorf("%s = %s, want %s", sql, got, want)
+		}
+	}
+}
