@@ -364,3 +364,65 @@ func TestDefaultRoles(t *testing.T) {
 		}
 	}
 }
+
+// TestStoppedOutside wakes an attempt at a table without transactions that another one has followed: it undoes nothing of that one's.
+func TestStoppedOutside(t *testing.T) {
+	t.Parallel()
+	for _, infile := range []string{"1", "0"} {
+		s := server(t, "local_infile="+infile)
+		db := s.NewDatabase()
+		s.Exec(db, "CREATE TABLE old (i int, c char(200)) ENGINE=MyISAM; INSERT INTO old WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900) SELECT i, REPEAT('x', 200) FROM n")
+		d := dumpDatabase(t, s.URL(db), "")
+		name := s.NewName()
+		target, rules := openSource(t, s.URL(name), ""), d.rules()
+		requireNoError(t, "prepare", target.Prepare(t.Context(), rules, d.parts))
+		part := d.part(t, "old")
+		attempt := drivers.Attempt{Run: rules.Run, Task: "t", Token: "stopped"}
+		hanging, release := io.Pipe()
+		stuck := make(chan error, 1)
+		go func() { stuck <- target.Load(t.Context(), rules, attempt, part, hanging) }()
+		_, err := release.Write(d.content[part.Name][:len(d.content[part.Name])*3/4])
+		requireNoError(t, "write", err)
+		attempt.Token = "second"
+		requireNoError(t, "load", target.Load(t.Context(), rules, attempt, part, bytes.NewReader(d.content[part.Name])))
+		_ = release.CloseWithError(io.ErrUnexpectedEOF)
+		if err := <-stuck; err == nil {
+			t.Error("the stopped attempt says it loaded the part too")
+		}
+		if got := s.Query(name, "SELECT COUNT(*) FROM old"); got != "900" {
+			t.Errorf("%s rows", got)
+		}
+		requireNoError(t, "restore", d.restore(t.Context(), target, rules))
+		d.mustBeProved(t, s, name)
+	}
+}
+
+// TestStoppedHistory ends an attempt in the middle of a table that keeps its history and has no transactions: nothing is there twice.
+func TestStoppedHistory(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	if s.MySQL {
+		return // it has no such tables
+	}
+	db := s.NewDatabase()
+	s.Exec(db, "CREATE TABLE h (i int, c char(200)) ENGINE=Aria WITH SYSTEM VERSIONING; INSERT INTO h SELECT seq, seq FROM seq_1_to_2000; UPDATE h SET i = i + 1; DELETE FROM h WHERE i > 5")
+	d := dumpDatabase(t, s.URL(db), "")
+	name := s.NewName()
+	target, rules := openSource(t, s.URL(name), ""), d.rules()
+	requireNoError(t, "prepare", target.Prepare(t.Context(), rules, d.parts))
+	part := d.part(t, "h")
+	attempt := drivers.Attempt{Run: rules.Run, Task: "t", Token: "stopped"}
+	hanging, release := io.Pipe()
+	stuck := make(chan error, 1)
+	go func() { stuck <- target.Load(t.Context(), rules, attempt, part, hanging) }()
+	_, err := release.Write(d.content[part.Name][:len(d.content[part.Name])*3/4])
+	requireNoError(t, "write", err)
+	attempt.Token = "second"
+	requireNoError(t, "load", target.Load(t.Context(), rules, attempt, part, bytes.NewReader(d.content[part.Name])))
+	_ = release.CloseWithError(io.ErrUnexpectedEOF)
+	if err := <-stuck; err == nil {
+		t.Error("the stopped attempt says it loaded the part too")
+	}
+	requireNoError(t, "restore", d.restore(t.Context(), target, rules))
+	d.mustBeProved(t, s, name)
+}
