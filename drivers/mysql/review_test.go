@@ -426,3 +426,21 @@ func TestStoppedHistory(t *testing.T) {
 	requireNoError(t, "restore", d.restore(t.Context(), target, rules))
 	d.mustBeProved(t, s, name)
 }
+
+// TestDrilledEvents: an event of a database that is made for a trial does not run.
+func TestDrilledEvents(t *testing.T) {
+	t.Parallel()
+	s := server(t, "event_scheduler=1")
+	db := s.NewDatabase()
+	s.Exec(db, "CREATE TABLE n (i int PRIMARY KEY AUTO_INCREMENT); CREATE EVENT `ENABLE` ON SCHEDULE EVERY 1 DAY COMMENT 'ENABLE DO' DO INSERT INTO n VALUES (NULL); CREATE EVENT off ON SCHEDULE EVERY 1 DAY DISABLE DO INSERT INTO n VALUES (NULL)")
+	d := dumpDatabase(t, s.URL(db), "")
+	for name, want := range map[string]string{drivers.ScratchPrefix + "x": "DISABLED,DISABLED", s.NewName(): "ENABLED,DISABLED"} {
+		requireNoError(t, "restore", d.restore(t.Context(), openSource(t, s.URL(name), ""), d.rules()))
+		if got := s.Query("", "SELECT GROUP_CONCAT(status ORDER BY event_name) FROM information_schema.events WHERE event_schema = '"+name+"'"); got != want {
+			t.Errorf("the events of %s are %s, want %s", name, got, want)
+		}
+		if strings.HasPrefix(name, drivers.ScratchPrefix) {
+			requireNoError(t, "drop", openSource(t, s.URL(name), "").Drop(t.Context(), name))
+		}
+	}
+}
