@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -125,7 +126,7 @@ func (l *loading) copyIn(ctx context.Context) error {
 	case err != nil:
 		return l.explainLoad(err)
 	case n != l.part.Rows:
-		return fmt.Errorf("load into %s: %w: %d rows were written, the dump has %d", l.ref.Table, drivers.ErrFailed, n, l.part.Rows)
+		return fmt.Errorf("load into %s: %w: %w: %d rows were written, the dump has %d", l.ref.Table, drivers.ErrFailed, errValues, n, l.part.Rows)
 	}
 	return nil
 }
@@ -175,8 +176,15 @@ func (l *loading) checkWarnings(ctx context.Context, expected int64) error {
 		return nil
 	}
 	const most = 3
-	return fmt.Errorf("%w: the server did not take every value as it is, %d warnings: %s", drivers.ErrFailed, count-expected, strings.Join(texts[:min(len(texts), most)], "; "))
+	err = fmt.Errorf("%w: %w, %d warnings: %s", drivers.ErrFailed, errValues, count-expected, strings.Join(texts[:min(len(texts), most)], "; "))
+	if slices.ContainsFunc(texts, func(text string) bool { return strings.HasPrefix(text, strconv.Itoa(codeInvalidText)+" ") }) {
+		err = drivers.WithHint(err, "the source holds text that is not valid in its column's character set, which no server writes any more: correct it there, or make the column one of bytes; --continue restores the rest")
+	}
+	return err
 }
+
+// errValues tells of rows that the server would have changed.
+var errValues = errors.New("the server did not take every value as it is")
 
 // explainLoad says which table's rows were refused.
 func (l *loading) explainLoad(err error) error {
