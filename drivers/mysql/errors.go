@@ -103,7 +103,7 @@ func classOf(err error) error {
 // rest can go on. Of a full disk or a damaged file that cannot be said.
 func isOwnFault(err error) bool {
 	class := classOf(err)
-	return class == drivers.ErrFailed || class == drivers.ErrAccess || errors.Is(err, errValues) //nolint:errorlint // the table's own values
+	return class == drivers.ErrFailed || class == drivers.ErrAccess || errors.Is(err, errValues) || errors.Is(err, errPast) //nolint:errorlint // the table's own values
 }
 
 // isCode tells whether err is the server's and has one of the numbers.

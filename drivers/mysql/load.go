@@ -105,7 +105,7 @@ func (l *loading) replaceRows(ctx context.Context) error {
 // warning to tell. LOAD DATA LOCAL and INSERT IGNORE make warnings of what would be errors.
 func (l *loading) copyIn(ctx context.Context) error {
 	if l.ref.History && !l.server.keepsHistory() {
-		return drivers.WithHint(fmt.Errorf("table %s: %w: %s cannot be given rows of the past", l.ref.Table, drivers.ErrFailed, l.server),
+		return drivers.WithHint(fmt.Errorf("table %s: %w: %s %w", l.ref.Table, drivers.ErrFailed, l.server, errPast),
 			"restore into MariaDB 10.11 or newer, or exclude the table's rows with exclude_table_data")
 	}
 	local, err := l.text(ctx, "SELECT @@GLOBAL.local_infile")
@@ -183,8 +183,11 @@ func (l *loading) checkWarnings(ctx context.Context, expected int64) error {
 	return err
 }
 
-// errValues tells of rows that the server would have changed.
-var errValues = errors.New("the server did not take every value as it is")
+// What is wrong with the rows of one table, and no other's.
+var (
+	errValues = errors.New("the server did not take every value as it is")
+	errPast   = errors.New("cannot be given rows of the past")
+)
 
 // explainLoad says which table's rows were refused.
 func (l *loading) explainLoad(err error) error {
