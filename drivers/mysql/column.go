@@ -73,6 +73,9 @@ func (c column) selectSQL(s dialect) string {
 	case kindEnum, kindSet:
 		return "CAST(" + name + " AS UNSIGNED)"
 	case kindJSON:
+		if s.flavour == mariadb {
+			return name // a text there: of a dump of MySQL that was restored into MariaDB
+		}
 		return "CAST(CAST(" + name + " AS CHAR) AS JSON)"
 	case kindBytes, kindNumber, kindTime, kindText:
 	}

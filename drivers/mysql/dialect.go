@@ -114,7 +114,14 @@ func (s dialect) writeSQL() []string {
 
 // wishSQL is what a restore's sessions set where they may: a table that the source had may break the server's rules for new ones.
 func (s dialect) wishSQL() []string {
-	return []string{"SET SESSION innodb_strict_mode=0", "SET SESSION explicit_defaults_for_timestamp=1"}
+	list := []string{"SET SESSION innodb_strict_mode=0", "SET SESSION explicit_defaults_for_timestamp=1"}
+	if s.isMySQL(80013) {
+		list = append(list, "SET SESSION sql_require_primary_key=0")
+	}
+	if s.isMySQL(80030) {
+		list = append(list, "SET SESSION sql_generate_invisible_primary_key=0")
+	}
+	return list
 }
 
 // beginSQL begins a transaction that sees the moment at which it begins.

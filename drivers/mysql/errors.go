@@ -47,6 +47,7 @@ const (
 	codeInterrupted    = 1317
 	codeBadView        = 1356
 	codeTriggerExists  = 1359
+	codeInvalidText    = 1366
 	codeRoutineDenied  = 1370
 	codeUserExists     = 1396
 	codeChangedTable   = 1412
@@ -102,7 +103,7 @@ func classOf(err error) error {
 // rest can go on. Of a full disk or a damaged file that cannot be said.
 func isOwnFault(err error) bool {
 	class := classOf(err)
-	return class == drivers.ErrFailed || class == drivers.ErrAccess //nolint:errorlint // the table's own values
+	return class == drivers.ErrFailed || class == drivers.ErrAccess || errors.Is(err, errValues) || errors.Is(err, errPast) //nolint:errorlint // the table's own values
 }
 
 // isCode tells whether err is the server's and has one of the numbers.

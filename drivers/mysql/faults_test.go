@@ -380,8 +380,10 @@ func TestMigrationsGoOn(t *testing.T) {
 		migrations.Go(func() error {
 			name := fmt.Sprint("fresh", i)
 			for ctx.Err() == nil {
-				for _, sql := range []string{"CREATE TABLE " + name + " (i int)", "INSERT INTO " + name + " VALUES (1)", "ALTER TABLE " + name + " ADD j int",
-					"CREATE DATABASE " + name, "DROP DATABASE " + name, "DROP TABLE " + name} {
+				for _, sql := range []string{
+					"CREATE TABLE " + name + " (i int)", "INSERT INTO " + name + " VALUES (1)", "ALTER TABLE " + name + " ADD j int",
+					"CREATE DATABASE " + name, "DROP DATABASE " + name, "DROP TABLE " + name,
+				} {
 					if err := c.exec(context.WithoutCancel(ctx), sql); err != nil {
 						return fmt.Errorf("%s: %w", sql, err)
 					}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -133,7 +134,7 @@ func (w *work) emptyTable(ctx context.Context, r *ref) error {
 // warning to tell. LOAD DATA LOCAL and INSERT IGNORE make warnings of what would be errors.
 func (l *loading) copyIn(ctx context.Context) error {
 	if l.ref.History && !l.server.keepsHistory() {
-		return drivers.WithHint(fmt.Errorf("table %s: %w: %s cannot be given rows of the past", l.ref.Table, drivers.ErrFailed, l.server),
+		return drivers.WithHint(fmt.Errorf("table %s: %w: %s %w", l.ref.Table, drivers.ErrFailed, l.server, errPast),
 			"restore into MariaDB 10.11 or newer, or exclude the table's rows with exclude_table_data")
 	}
 	local, err := l.text(ctx, "SELECT @@GLOBAL.local_infile")
@@ -154,7 +155,7 @@ func (l *loading) copyIn(ctx context.Context) error {
 	case err != nil:
 		return l.explainLoad(err)
 	case n != l.part.Rows:
-		return fmt.Errorf("load into %s: %w: %d rows were written, the dump has %d", l.ref.Table, drivers.ErrFailed, n, l.part.Rows)
+		return fmt.Errorf("load into %s: %w: %w: %d rows were written, the dump has %d", l.ref.Table, drivers.ErrFailed, errValues, n, l.part.Rows)
 	}
 	return nil
 }
@@ -204,8 +205,18 @@ func (l *loading) checkWarnings(ctx context.Context, expected int64) error {
 		return nil
 	}
 	const most = 3
-	return fmt.Errorf("%w: the server did not take every value as it is, %d warnings: %s", drivers.ErrFailed, count-expected, strings.Join(texts[:min(len(texts), most)], "; "))
+	err = fmt.Errorf("%w: %w, %d warnings: %s", drivers.ErrFailed, errValues, count-expected, strings.Join(texts[:min(len(texts), most)], "; "))
+	if slices.ContainsFunc(texts, func(text string) bool { return strings.HasPrefix(text, strconv.Itoa(codeInvalidText)+" ") }) {
+		err = drivers.WithHint(err, "the source holds text that is not valid in its column's character set, which no server writes any more: correct it there, or make the column one of bytes; --continue restores the rest")
+	}
+	return err
 }
+
+// What is wrong with the rows of one table, and no other's.
+var (
+	errValues = errors.New("the server did not take every value as it is")
+	errPast   = errors.New("cannot be given rows of the past")
+)
 
 // explainLoad says which table's rows were refused.
 func (l *loading) explainLoad(err error) error {

@@ -23,8 +23,8 @@ const (
 	progressAccount = progressPrefix + "account" // accounts that were there before
 )
 
-// progressSQL makes them. A name is compared byte by byte, whatever the database's collation is. Each has a primary key, without
-// which some servers take no table.
+// progressSQL makes them. A name is compared byte by byte, whatever the database's collation is. Some servers take no table
+// without a primary key.
 func progressSQL() []string {
 	const end = ") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin ROW_FORMAT=DYNAMIC"
 	return []string{

@@ -235,6 +235,6 @@ func (d *stash) mustBeProved(t *testing.T, s *testenv.MariaDBServer, name string
 // leftovers lists what a restore did not remove.
 func leftovers(t *testing.T, s *testenv.MariaDBServer, name string) string {
 	t.Helper()
-	return s.Query("", `SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables WHERE table_name LIKE 'salvor%' AND table_schema IN ('`+name+`')
+	return s.Query("", `SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables WHERE table_name LIKE 'salvor%' AND table_schema = `+literal(name)+`
 		UNION ALL SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'salvor%'`)
 }
