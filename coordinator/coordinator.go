@@ -138,7 +138,7 @@ const cancelWait = 2 * time.Minute
 
 // wait watches a run to its end. When ctx ends the run is cancelled, and waited for a while longer.
 func (c *Coordinator) wait(ctx context.Context, run string, watch Watch) (ledger.RunState, error) {
-	const soonest, latest = time.Millisecond, 500 * time.Millisecond
+	const soonest, latest = 10 * time.Millisecond, 500 * time.Millisecond
 	started := time.Now()
 	done := ctx.Done()
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -188,6 +188,12 @@ func (s *Source) finish(ctx context.Context, target drivers.Target, contents []d
 		return err
 	}
 	release, err := w.acquire(ctx)
+	if errors.Is(err, errOver) {
+		// A later restore may have removed it since: then there is as little left to do as where it is not there.
+		if there, lookErr := exists(w.dir); lookErr != nil || !there {
+			return lookErr
+		}
+	}
 	if err != nil {
 		return err
 	}
