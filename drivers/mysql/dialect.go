@@ -246,6 +246,14 @@ func (s dialect) databaseSQL() string {
 	return "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME, " + comment + " FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = DATABASE()"
 }
 
+// estimateHint names an index whose rows are to be estimated. MySQL does not look into one that it is forced to take.
+func (s dialect) estimateHint() string {
+	if s.isMySQL(80000) {
+		return "USE"
+	}
+	return "FORCE"
+}
+
 // keysSQL reads the columns of keys. Parts of a key that are expressions have no column.
 func (s dialect) keysSQL() string {
 	return `SELECT TABLE_NAME, INDEX_NAME, NON_UNIQUE, COALESCE(COLUMN_NAME, ''), COALESCE(SUB_PART, ''), COALESCE(COLLATION, ''), NULLABLE, INDEX_TYPE

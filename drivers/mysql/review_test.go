@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -452,4 +453,20 @@ func TestDrilledEvents(t *testing.T) {
 			requireNoError(t, "drop", openSource(t, s.URL(name), "").Drop(t.Context(), name))
 		}
 	}
+}
+
+// TestEstimates: a table is cut by what the server estimates, on every server.
+func TestEstimates(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := s.NewDatabase()
+	s.Exec(db, "CREATE TABLE n (i int PRIMARY KEY); INSERT INTO n WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 49) SELECT i FROM n")
+	s.Exec(db, "CREATE TABLE t (i int PRIMARY KEY, c char(250)); INSERT INTO t SELECT a.i * 50 + b.i, REPEAT('x', 250) FROM n a JOIN n b; ANALYZE TABLE t")
+	d := dumpDatabase(t, s.URL(db), `{"chunk": 65536}`)
+	var r ref
+	requireNoError(t, "ref", json.Unmarshal(d.part(t, "t").Ref, &r))
+	if r.Ranges < 5 || r.Ranges > 60 {
+		t.Errorf("a table of 700 kB was cut into %d ranges", r.Ranges)
+	}
+	d.mustProve(t, s, s.NewName())
 }
