@@ -188,7 +188,7 @@ func (s *Source) finish(ctx context.Context, target drivers.Target, contents []d
 		return err
 	}
 	release, err := w.acquire(ctx)
-	if errors.Is(err, errOver) {
+	if errors.Is(err, errOver) || errors.Is(err, fs.ErrNotExist) {
 		// A later restore may have removed it since: then there is as little left to do as where it is not there.
 		if there, lookErr := exists(w.dir); lookErr != nil || !there {
 			return lookErr
