@@ -108,7 +108,8 @@ func plainly(text string, places map[string]string) string {
 		{`database-[0-9a-fx]+\.`, "database-TOKEN."},
 		{`has \d+ bytes free and needs \d+`, "has FREE and needs SIZE"},
 		// Which of them meets a full disk first is chance.
-		{`packs/XX/HASH\.zip`, "objects/XX/HASH"}, {`packs/XX/TEMP`, "objects/XX/TEMP"},
+		{`packs/XX/HASH\.zip`, "objects/XX/HASH"},
+		{`packs/XX/TEMP`, "objects/XX/TEMP"},
 	} {
 		text = regexp.MustCompile(r[0]).ReplaceAllString(text, r[1])
 	}
