@@ -23,6 +23,14 @@ type Model struct {
 	Tables []*Table `json:"tables"`
 	// Sequences are sorted by name.
 	Sequences []Sequence `json:"sequences,omitempty"`
+	// Omitted is what holds rows, or binds them, and is not in the model, sorted by name: somebody must say so.
+	Omitted []Omitted `json:"omitted,omitempty"`
+}
+
+// Omitted is a thing that a model leaves out.
+type Omitted struct {
+	Name
+	Reason string `json:"reason"`
 }
 
 // Name is that of a table or a sequence. Schema is "" where the engine has none.
@@ -234,6 +242,7 @@ func (m *Model) Find(text string) (*Table, error) {
 func (m *Model) Sort() {
 	slices.SortFunc(m.Tables, func(a, b *Table) int { return a.Name.compare(b.Name) })
 	slices.SortFunc(m.Sequences, func(a, b Sequence) int { return a.Name.compare(b.Name) })
+	slices.SortFunc(m.Omitted, func(a, b Omitted) int { return cmp.Or(a.Name.compare(b.Name), strings.Compare(a.Reason, b.Reason)) })
 	for _, t := range m.Tables {
 		slices.SortFunc(t.Unique, func(a, b Key) int { return strings.Compare(a.Name, b.Name) })
 		slices.SortFunc(t.Foreign, func(a, b Edge) int { return strings.Compare(a.Name, b.Name) })
