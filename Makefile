@@ -5,6 +5,8 @@ VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
 # Arguments of the benchmarks, for example: make bench BENCH='-only small,large -large 1'
 BENCH    ?=
 FUZZTIME ?= 5s
+# Directories of PostgreSQL's programs, of the versions that make postgres runs on.
+POSTGRES ?= $(wildcard /usr/lib/postgresql/*/bin /usr/pgsql-*/bin)
 # Rounds of make chaos, and the first one's seed.
 ROUNDS   ?= 50
 SEED     ?= 1
@@ -20,7 +22,7 @@ LINTER := $(GO) tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 # The tests of Dockerfile and docker-compose.yml: a module of their own, see internal/deployment/doc.go.
 DEPLOYMENT := cd internal/deployment &&
 
-.PHONY: build demo test lint bench chaos fuzz clean help
+.PHONY: build demo test lint bench chaos postgres fuzz clean help
 
 build: ## build bin/salvor (the default)
 	@scripts/setup build
@@ -54,6 +56,11 @@ chaos: ## kill dumps, restores and resumes at random moments (ROUNDS=50 SEED=1)
 	@scripts/setup build
 	SALVOR_CHAOS_ROUNDS=$(ROUNDS) SALVOR_CHAOS_SEED=$(SEED) $(GO) test -count=1 -timeout 2h -v ./internal/chaos
 
+postgres: ## test the driver postgres on every version installed (POSTGRES='/opt/pg13/bin /opt/pg17/bin')
+	@scripts/setup build
+	@for dir in $(POSTGRES); do \
+		echo "$$dir"; SALVOR_TEST_POSTGRES=$$dir SALVOR_POSTGRES_BIN=$$dir $(GO) test -count=1 -parallel $(PARALLEL) ./drivers/postgres || exit; done
+
 fuzz: ## run every fuzz target for a moment (FUZZTIME=5s)
 	@scripts/setup build
 	scripts/fuzz $(FUZZTIME)
@@ -62,4 +69,4 @@ clean: ## remove what was built
 	rm -rf bin .cache
 
 help: ## print this
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target does; do printf '%-7s %s\n' "$$target" "$$does"; done
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target does; do printf '%-8s %s\n' "$$target" "$$does"; done

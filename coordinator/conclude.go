@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"salvor/tasks"
 	"salvor/tasks/ledger"
 )
 
@@ -102,6 +103,9 @@ func (d *Concluder) conclude(ctx context.Context, run string, state ledger.RunSt
 	}
 	if err != nil {
 		return fmt.Errorf("conclude run %s: %w", run, err)
+	}
+	if plan.Operation == tasks.OpExpand { // whoever asked has read the answer, or is gone
+		return d.forget(ctx, run)
 	}
 	a, err := d.open(ctx, plan.Archive)
 	if err != nil {

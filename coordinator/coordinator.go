@@ -4,7 +4,8 @@
 // # States of a run
 //
 // A run is open from its mark in the archive (runs/<run>.open) to its report (runs/<run>.json). In between the ledger is
-// the authority; a coordinator that dies is replaced by any other process that sweeps the ledger, as workers do.
+// the authority; a coordinator that dies is replaced by any other process that sweeps the ledger, as workers do. A run that
+// expands a set, see [Coordinator.Expand], has neither mark nor report: it is in the ledger alone.
 //
 // The package moves no data and knows no driver; workers do that. They meet in package tasks.
 package coordinator
@@ -137,7 +138,7 @@ const cancelWait = 2 * time.Minute
 
 // wait watches a run to its end. When ctx ends the run is cancelled, and waited for a while longer.
 func (c *Coordinator) wait(ctx context.Context, run string, watch Watch) (ledger.RunState, error) {
-	const soonest, latest = 10 * time.Millisecond, 500 * time.Millisecond
+	const soonest, latest = time.Millisecond, 500 * time.Millisecond
 	started := time.Now()
 	done := ctx.Done()
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))

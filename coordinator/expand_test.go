@@ -22,7 +22,7 @@ func always(string) bool { return true }
 func planDrivers() []tasks.Driver {
 	return []tasks.Driver{
 		{Name: "sqlite", Scheme: "sqlite", Holds: true, Path: always},
-		{Name: "postgres", Scheme: "postgres", Holds: true},
+		{Name: "postgres", Scheme: "postgres", Holds: true, Options: []string{"databases"}, Many: "databases"},
 		{Name: "media", Scheme: "media", Options: []string{"exclude"}},
 		{Name: "filesystem", Scheme: "dir", Path: always},
 	}

@@ -128,6 +128,9 @@ func (c *Coordinator) Resume(ctx context.Context, r ResumeRequest) (Outcome, err
 		}
 	}
 	plan.Archive, plan.Resumed = r.Location, past.resumed+1
+	if plan.Contract == 1 {
+		plan.Contract = tasks.Contract // which differs by runs that are not resumed
+	}
 	c.distrust(&plan, r.Config)
 	if r.Started != nil {
 		if err := r.Started(&plan); err != nil {
@@ -399,7 +402,7 @@ func (c *Coordinator) followResumed(ctx context.Context, r ResumeRequest) (Outco
 			return Outcome{}, err
 		}
 	}
-	state, err := c.untilOver(ctx, plan.Run, watchOrNothing(r.Watch))
+	state, err := c.untilOver(ctx, plan.Run, orphaned, watchOrNothing(r.Watch))
 	if err != nil && !errors.Is(err, ledger.ErrNoRun) {
 		return Outcome{}, err
 	}

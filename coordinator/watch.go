@@ -131,7 +131,14 @@ func (c *Coordinator) Follow(ctx context.Context, r FollowRequest) (Outcome, err
 			return Outcome{}, err
 		}
 	}
-	state, err := c.untilOver(ctx, r.Run, watchOrNothing(r.Watch))
+	if plan.Operation == tasks.OpExpand { // nobody reports it: what the ledger has is all, and workers make it forget that later
+		state, err := c.untilOver(ctx, r.Run, 0, watchOrNothing(r.Watch))
+		if err != nil {
+			return Outcome{}, err
+		}
+		return c.collect(ctx, plan, state)
+	}
+	state, err := c.untilOver(ctx, r.Run, orphaned, watchOrNothing(r.Watch))
 	if err != nil && !errors.Is(err, ledger.ErrNoRun) {
 		return Outcome{}, err
 	}
@@ -155,8 +162,8 @@ func (c *Coordinator) ended(ctx context.Context, a *archive.Archive, plan tasks.
 	return o, err
 }
 
-// untilOver watches a run until it is terminal and nobody concludes it, or the ledger does not have it any more.
-func (c *Coordinator) untilOver(ctx context.Context, run string, watch Watch) (ledger.RunState, error) {
+// untilOver watches a run until it is terminal and nobody concludes it for a while, or the ledger does not have it any more.
+func (c *Coordinator) untilOver(ctx context.Context, run string, patience time.Duration, watch Watch) (ledger.RunState, error) {
 	const every = 200 * time.Millisecond
 	var (
 		news  news
@@ -173,7 +180,7 @@ func (c *Coordinator) untilOver(ctx context.Context, run string, watch Watch) (l
 			ended = time.Now()
 			watch(Progress{state, news.since(ctx, c.cfg.Ledger, run, state)})
 		case state.State.Terminal():
-			if time.Since(ended) > orphaned {
+			if time.Since(ended) > patience {
 				return state, nil
 			}
 		default:

@@ -31,6 +31,28 @@ type Stream interface {
 	Finish(ctx context.Context, target Target, contents []Part) error
 }
 
+// Punctual is a stream that can get ready for its view beforehand, so that those of several sources are opened side by side in
+// a moment, however long each had to wait.
+type Punctual interface {
+	Stream
+
+	// GetReady does what may take long before a view is opened: it connects, and waits for locks. Its errors are those of
+	// Freeze. The caller ends what it returns.
+	GetReady(ctx context.Context) (Ready, error)
+}
+
+// Ready is a view that is about to be opened. Its methods are called one after another.
+type Ready interface {
+	// Take takes the moment that the view shows, at once. It is called once.
+	Take(ctx context.Context) error
+
+	// View opens the view of that moment, after Take. [ErrViewLost] tells that the moment is of no use, and another may be.
+	View(ctx context.Context) (View, error)
+
+	// End gives up. After View, which ended the preparations, it does nothing.
+	End(ctx context.Context)
+}
+
 // Joiner is a stream whose views can be joined by other processes, on any host that reaches the source.
 type Joiner interface {
 	Stream

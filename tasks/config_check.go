@@ -186,6 +186,9 @@ func (p *configParser) checkOptions(d *draft, driver Driver, known bool) {
 				p.found.add(e.value.at, where, "leave the key out", "%s has no value", e.key)
 				continue
 			}
+			if e.key == driver.Many && d.has("children") {
+				p.found.add(e.at, where, "put the children below a node of their own", "a node with %s stands for several places, and has no other children", e.key)
+			}
 			options[e.key] = e.value.plain()
 			mine = append(mine, e)
 			if slices.Contains(driver.Resolve, e.key) {

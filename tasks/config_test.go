@@ -25,7 +25,7 @@ func always(string) bool { return true }
 func testDrivers() []tasks.Driver {
 	return []tasks.Driver{
 		{Name: "sqlite", Scheme: "sqlite", Holds: true, Path: always},
-		{Name: "postgres", Scheme: "postgres", Holds: true},
+		{Name: "postgres", Scheme: "postgres", Holds: true, Options: []string{"databases"}, Many: "databases"},
 		{Name: "media", Scheme: "media", Path: func(s string) bool { return !strings.Contains(s, "://") }},
 		{Name: "command", Scheme: "command", Options: []string{"argument"}, Check: checkCommand},
 		{Name: "filesystem", Scheme: "dir", Path: always, Options: []string{"exclude", "only", "one_file_system"}, Check: checkFiles},

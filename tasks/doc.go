@@ -16,4 +16,4 @@ package tasks
 
 // Contract is the version of everything in this package that travels between processes. Queue names and ledger keys
 // carry it, so that a worker of another contract never sees a task.
-const Contract = 1
+const Contract = 2

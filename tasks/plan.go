@@ -9,6 +9,9 @@ type Operation string
 const (
 	OpDump    Operation = "dump"
 	OpRestore Operation = "restore"
+	// OpExpand asks what nodes of a set stand for, before a dump of it is planned. It writes nothing and has no archive: its
+	// results are in the ledger alone.
+	OpExpand Operation = "expand"
 )
 
 // OnError says what a run does after a task failed for good.
@@ -28,9 +31,9 @@ type Plan struct {
 	Contract  int       `json:"contract"`
 	Run       string    `json:"run"`
 	Operation Operation `json:"operation"`
-	Archive   string    `json:"archive"` // unresolved
+	Archive   string    `json:"archive"` // unresolved; "" for OpExpand
 	Set       string    `json:"set"`
-	Dump      string    `json:"dump"` // the dump that is made or restored
+	Dump      string    `json:"dump"` // the dump that is made or restored; "" for OpExpand
 	Base      string    `json:"base,omitempty"`
 	// Resumed counts how often the run was taken up again; what its earlier lives left in the archive is built on.
 	Resumed int     `json:"resumed,omitempty"`
@@ -72,7 +75,7 @@ type RestoreNode struct {
 }
 
 // Kind is what a task does. The kinds of a dump run in this order for each node: freeze, part, seal; then one commit.
-// Those of a restore: check (for all nodes before anything is written), prepare, load, finish.
+// Those of a restore: check (for all nodes before anything is written), prepare, load, finish. Expand has a run of its own.
 type Kind string
 
 // The kinds of tasks.
@@ -85,6 +88,7 @@ const (
 	KindPrepare Kind = "prepare" // prepares one target, grows the load step
 	KindLoad    Kind = "load"    // loads one part, or one segment of entries
 	KindFinish  Kind = "finish"  // settles one target
+	KindExpand  Kind = "expand"  // lists the places that a node stands for
 )
 
 // Step is a set of tasks that may run in parallel once all steps that it needs are done.

@@ -5,6 +5,26 @@ import (
 	"time"
 )
 
+// ExpandSpec tells an expand task how.
+type ExpandSpec struct {
+	// Once tells that somebody waits who can do without the answer: what fails is not tried again.
+	Once bool `json:"once,omitempty"`
+}
+
+// ExpandResult is what an expand task answers.
+type ExpandResult struct {
+	// Places are those that the node stands for, sorted by name; none where it stands for itself.
+	Places []Place `json:"places,omitempty"`
+}
+
+// Place is one of those that a node stands for: a database of a server.
+type Place struct {
+	// Name is how the place calls itself.
+	Name string `json:"name"`
+	// Options are those of the place's own node, which has the same source.
+	Options json.RawMessage `json:"options,omitempty"`
+}
+
 // FreezeSpec tells a freeze task which nodes' views it opens: one, or all of a group that is frozen together.
 type FreezeSpec struct {
 	Nodes []FreezeNode `json:"nodes"`

@@ -80,6 +80,8 @@ type Driver struct {
 	SourceKeys []string
 	// PlaceKeys are options that say, with the source, where it is.
 	PlaceKeys []string
+	// Many is the option with which a node stands for many places, see [Node.Expanding]; "" for none.
+	Many string
 	// Executes tells that source and options name programs: neither is taken from an archive.
 	Executes bool
 }

@@ -25,6 +25,7 @@ type attempt struct {
 	entries, bytes atomic.Int64  // progress so far, told with each beat
 	released       chan struct{} // closed when a holder may end its views
 	release        sync.Once
+	once           bool // what fails now is not tried again
 }
 
 // Causes that end an attempt's context.
@@ -126,6 +127,8 @@ func (a *attempt) dispatch(ctx context.Context) (any, error) {
 		return a.load(ctx)
 	case tasks.KindFinish:
 		return a.finish(ctx)
+	case tasks.KindExpand:
+		return a.expand(ctx)
 	default:
 		return nil, fmt.Errorf("task %s: %w: unknown kind %q", a.claim.Task.ID, drivers.ErrInvalid, a.claim.Task.Kind)
 	}

@@ -67,5 +67,8 @@ func (a *attempt) failure(err error) tasks.Failure {
 			break
 		}
 	}
+	if a.once && f.Class == tasks.Transient {
+		f.Class = tasks.Permanent
+	}
 	return f
 }

@@ -36,6 +36,8 @@ type place struct {
 	identified int
 	// opening and putting are those of a bucket, see crowd.
 	opening, putting *crowd
+	// onExpand answers what the place stands for.
+	onExpand func(spec drivers.Spec, try int) ([]drivers.Place, error)
 	// onPut is called for each entry that is put.
 	onPut func(path string) error
 }
@@ -80,6 +82,14 @@ func (s *site) registry() *drivers.Registry {
 		Open: func(_ context.Context, spec drivers.Spec) (drivers.Source, error) {
 			name := spec.Source.Reveal()
 			return &fakeStream{fakeSource{s.place(name), name}}, nil
+		},
+		Resolve: []string{"secret"},
+		Expand: func(_ context.Context, spec drivers.Spec) ([]drivers.Place, error) {
+			p := s.place(spec.Source.Reveal())
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.tries["expand"]++
+			return p.onExpand(spec, p.tries["expand"])
 		},
 	})
 	r.Register(drivers.Kind{

@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"salvor/drivers"
 	"salvor/tasks"
 	"salvor/tasks/ledger"
@@ -38,6 +40,8 @@ func (a *attempt) freeze(ctx context.Context) (any, error) {
 type held struct {
 	tasks.FreezeNode
 	source drivers.Source
+	stream drivers.Stream
+	ready  drivers.Ready // of a view that is about to be opened
 	view   drivers.View
 	key    viewKey
 	limit  int
@@ -52,20 +56,26 @@ func (a *attempt) holdViews(ctx context.Context, spec tasks.FreezeSpec) (_ any, 
 			err = errors.Join(err, a.letGo(ctx, h))
 		}
 	}()
-	first := time.Now()
 	for _, n := range spec.Nodes {
-		h, err := a.openView(ctx, n)
+		h, err := a.openNode(ctx, n)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, h)
 	}
-	skew := time.Duration(0)
-	if len(all) > 1 {
-		skew = time.Since(first)
+	if len(all) == 1 {
+		err = openView(ctx, all[0])
+	} else {
+		err = openTogether(ctx, all)
+	}
+	if err != nil {
+		return nil, err
 	}
 	for _, h := range all {
-		h.frozen.Skew = skew
+		h.frozen.Facts = h.view.Facts()
+		a.views.put(h.key, h.view)
+	}
+	for _, h := range all {
 		if h.frozen.Parts, err = a.growParts(ctx, h); err != nil {
 			return nil, err
 		}
@@ -84,31 +94,108 @@ func (a *attempt) holdViews(ctx context.Context, spec tasks.FreezeSpec) (_ any, 
 	return result, nil
 }
 
-func (a *attempt) openView(ctx context.Context, n tasks.FreezeNode) (_ *held, err error) {
+// openNode opens a node's source.
+func (a *attempt) openNode(ctx context.Context, n tasks.FreezeNode) (*held, error) {
 	node := a.run.nodes[n.Node]
 	_, source, err := a.openSource(ctx, a.run, n.Node, node.Driver, node.Source)
 	if err != nil {
 		return nil, err
 	}
-	h := &held{FreezeNode: n, source: source, limit: node.Limit, key: viewKey{a.claim.Life(), n.Node, a.claim.Epoch}}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, a.letGo(ctx, h))
-		}
-	}()
 	stream, ok := source.(drivers.Stream)
 	if !ok {
-		return nil, fmt.Errorf("node %s: %w: driver %s has no views", n.Node, drivers.ErrInvalid, node.Driver)
+		return nil, errors.Join(fmt.Errorf("node %s: %w: driver %s has no views", n.Node, drivers.ErrInvalid, node.Driver), source.Close())
 	}
-	if h.frozen, err = describe(ctx, source); err != nil {
-		return nil, fmt.Errorf("identify node %s: %w", n.Node, err)
+	return &held{FreezeNode: n, source: source, stream: stream, limit: node.Limit, key: viewKey{a.claim.Life(), n.Node, a.claim.Epoch}}, nil
+}
+
+func openView(ctx context.Context, h *held) (err error) {
+	if h.frozen, err = describe(ctx, h.source); err != nil {
+		return fmt.Errorf("identify node %s: %w", h.Node, err)
 	}
-	if h.view, err = stream.Freeze(ctx); err != nil {
-		return nil, fmt.Errorf("freeze node %s: %w", n.Node, err)
+	return freezeNode(ctx, h)
+}
+
+func freezeNode(ctx context.Context, h *held) (err error) {
+	if h.view, err = h.stream.Freeze(ctx); err != nil {
+		return fmt.Errorf("freeze node %s: %w", h.Node, err)
 	}
-	h.frozen.Facts = h.view.Facts()
-	a.views.put(h.key, h.view)
-	return h, nil
+	return nil
+}
+
+// readyAtOnce bounds the nodes of a group that get ready at a time.
+const readyAtOnce = 8
+
+// openTogether opens the views of a group as nearly at one moment as their drivers can: those that can get ready do so first, then
+// all moments are taken side by side. Views that can only be opened as a whole are opened one after the other meanwhile, as
+// two of one server may wait for each other's locks.
+func openTogether(ctx context.Context, all []*held) error {
+	getReady, readyCtx := errgroup.WithContext(ctx)
+	getReady.SetLimit(readyAtOnce)
+	for _, h := range all {
+		getReady.Go(func() (err error) {
+			if h.frozen, err = describe(readyCtx, h.source); err != nil {
+				return fmt.Errorf("identify node %s: %w", h.Node, err)
+			}
+			p, ok := h.stream.(drivers.Punctual)
+			if !ok {
+				return nil
+			}
+			if h.ready, err = p.GetReady(readyCtx); err != nil {
+				h.ready = nil
+				return fmt.Errorf("freeze node %s: %w", h.Node, err)
+			}
+			return nil
+		})
+	}
+	if err := getReady.Wait(); err != nil {
+		return err
+	}
+
+	first := time.Now()
+	take, takeCtx := errgroup.WithContext(ctx)
+	take.Go(func() error {
+		for _, h := range all {
+			if h.ready != nil {
+				continue
+			}
+			if err := freezeNode(takeCtx, h); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, h := range all {
+		if h.ready == nil {
+			continue
+		}
+		take.Go(func() error {
+			if err := h.ready.Take(takeCtx); err != nil {
+				return fmt.Errorf("freeze node %s: %w", h.Node, err)
+			}
+			return nil
+		})
+	}
+	if err := take.Wait(); err != nil {
+		return err
+	}
+	skew := time.Since(first)
+
+	open, openCtx := errgroup.WithContext(ctx)
+	open.SetLimit(readyAtOnce)
+	for _, h := range all {
+		h.frozen.Skew = skew
+		if h.ready == nil {
+			continue
+		}
+		open.Go(func() (err error) {
+			if h.view, err = h.ready.View(openCtx); err != nil {
+				h.view = nil
+				return fmt.Errorf("freeze node %s: %w", h.Node, err)
+			}
+			return nil
+		})
+	}
+	return open.Wait()
 }
 
 // describe tells where a source is and starts its clock.
@@ -129,6 +216,9 @@ func (a *attempt) letGo(ctx context.Context, h *held) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	a.views.drop(h.key)
+	if h.ready != nil {
+		h.ready.End(ctx)
+	}
 	if h.view != nil && h.frozen.Ended.IsZero() {
 		_ = h.view.End(ctx) // the attempt failed already; what the view proves is of no use
 	}

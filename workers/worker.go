@@ -148,7 +148,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 type runContext struct {
 	plan    tasks.Plan
 	nodes   map[string]tasks.Node
-	archive *archive.Archive
+	archive *archive.Archive // nil for a run that has none
 	ref     archive.Ref
 
 	mu        sync.Mutex
@@ -174,9 +174,11 @@ func (w *Worker) run(ctx context.Context, claim ledger.Claim) (*runContext, erro
 	if err != nil {
 		return nil, fmt.Errorf("read plan of run %s: %w", id, err)
 	}
-	a, err := w.archives.at(ctx, plan.Archive)
-	if err != nil {
-		return nil, err
+	var a *archive.Archive
+	if plan.Operation != tasks.OpExpand {
+		if a, err = w.archives.at(ctx, plan.Archive); err != nil {
+			return nil, err
+		}
 	}
 	r = &runContext{
 		plan: plan, archive: a, ref: archive.Ref{Set: plan.Set, Dump: plan.Dump},

@@ -27,8 +27,8 @@ func (a *app) drillCommand() *cobra.Command {
 		Use:   "drill [DUMP] --on [NODE=]SERVER",
 		Short: "Restore databases of a dump into scratch databases, prove them, and drop them",
 		Long: "Restore databases of a dump (default: latest) into databases of their own making on a server, compare every row\n" +
-			"with the dump, say how long the restore took, and drop what was made. Nothing else on the server is touched: no roles and\n" +
-			"tablespaces are made, and what the dump says of owners, rights, policies and subscriptions is left out.\n\n" +
+			"with the dump, say how long the restore took, and drop what was made. Nothing else on the server is touched: no roles,\n" +
+			"accounts and tablespaces are made, and what the dump says of owners, rights, policies and subscriptions is left out.\n\n" +
 			"A SERVER is SCHEME:PLACE as for restore; the database that it names is only connected to. A scratch database is\n" +
 			"named salvor_drill_ and random digits; a drill that is killed leaves it behind." +
 			exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitUnproven, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
@@ -53,7 +53,7 @@ type scratch struct {
 
 func (a *app) drill(ctx context.Context, o drillOptions, args []string) (err error) {
 	if len(o.on) == 0 {
-		return usagef("name a server for each database: --on NODE=postgres://USER@HOST/postgres", "where is the drill to be?")
+		return usagef("name a server for each database: --on NODE=postgres://USER@HOST/postgres, or NODE=mysql://USER@HOST/mysql", "where is the drill to be?")
 	}
 	r := restoreOptions{create: true, prove: true, goOn: o.goOn}
 	var made []scratch

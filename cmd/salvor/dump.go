@@ -81,15 +81,15 @@ func (a *app) dump(ctx context.Context, o dumpOptions, sources []string) (err er
 	if err := a.checkSet(s); err != nil {
 		return err
 	}
-	if err := a.expandSet(ctx, &s.set.Set, "", func(_ string, err error) error { return err }); err != nil {
-		return err
-	}
 	s.set.Archive = s.archive
 	e, err := a.startEngine(ctx, s.queue)
 	if err != nil {
 		return err
 	}
 	defer func() { a.stopEngine(ctx, e) }()
+	if err := a.expandForDump(ctx, e, &s.set.Set); err != nil {
+		return err
+	}
 	if err := a.bindSet(ctx, e, &s.set.Set); err != nil {
 		return err
 	}
@@ -143,11 +143,7 @@ func (a *app) runDump(
 		Set: s.set, Archive: store, OnError: onError(o.goOn), Views: o.views, Full: o.full, Watch: progress.update,
 		Started: func(plan tasks.Plan) {
 			*made = plan
-			for path, n := range s.set.Set.Walk() {
-				if !n.Literal.IsEmpty() {
-					e.literals.put(plan.Run, path, n.Literal)
-				}
-			}
+			e.literals.putAll(plan.Run, &s.set.Set)
 			progress.begin(plan)
 		},
 	})

@@ -50,6 +50,15 @@ func (l *literals) put(run, path string, source secret.Text) {
 	l.sources[literalKey{run, path}] = source
 }
 
+// putAll keeps those of a set's nodes.
+func (l *literals) putAll(run string, set *tasks.Node) {
+	for path, n := range set.Walk() {
+		if !n.Literal.IsEmpty() {
+			l.put(run, path, n.Literal)
+		}
+	}
+}
+
 func (l *literals) get(run, path string) (secret.Text, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

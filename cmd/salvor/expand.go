@@ -1,79 +1,84 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"strings"
 
-	"salvor/drivers"
+	"salvor/coordinator"
 	"salvor/tasks"
 )
 
-// expandSet replaces nodes that stand for many places (all databases of a server) by a node with a child for each. What
-// there is, is asked once, before the plan is made: the plan then says which were dumped. failed is told of a node whose
-// places cannot be asked for, which then stays as it is; its error ends the whole.
-func (a *app) expandSet(ctx context.Context, n *tasks.Node, parent string, failed func(path string, err error) error) error {
-	path := tasks.JoinPath(parent, n.Name)
-	for i := range n.Children {
-		if err := a.expandSet(ctx, &n.Children[i], path, failed); err != nil {
-			return err
-		}
+// expandSet asks what the nodes of a set stand for that stand for many places (all databases of a server), and puts a child
+// for each place below them. It is asked once, before the plan is made: the plan then says what was dumped. Nodes that could
+// not be asked stay as they are, and the outcome says why.
+func (a *app) expandSet(ctx context.Context, e *engine, set *tasks.Node, r coordinator.ExpandRequest) (coordinator.Outcome, error) {
+	if err := a.bindSet(ctx, e, &r.Set); err != nil {
+		return coordinator.Outcome{}, err
 	}
-	if n.Driver == "" {
-		return nil
+	progress := a.newProgress(ctx, e)
+	defer progress.end()
+	r.Watch = progress.update
+	r.Started = func(plan tasks.Plan) {
+		e.literals.putAll(plan.Run, &r.Set)
+		progress.begin(plan)
 	}
-	if err := a.expandNode(ctx, n, path); err != nil {
-		return failed(path, err)
+	places, o, err := e.Expand(ctx, r)
+	if err != nil {
+		return o, err
 	}
-	return nil
+	*set = set.Expand(places)
+	return o, nil
 }
 
-func (a *app) expandNode(ctx context.Context, n *tasks.Node, path string) error {
-	kind, err := a.registry.Lookup(n.Driver)
-	if err != nil || kind.Expand == nil {
+// expandForDump expands a set that is to be dumped: all of it, or the dump does not begin.
+func (a *app) expandForDump(ctx context.Context, e *engine, set *tasks.Node) error {
+	expanding, some := set.Expanding(taskDrivers(a.registry))
+	if !some {
+		return nil
+	}
+	o, err := a.expandSet(ctx, e, set, coordinator.ExpandRequest{Set: expanding})
+	if err != nil {
 		return err
 	}
-	source := n.Source
-	if source == tasks.RedactedSource {
-		source = n.Literal.Reveal()
-	}
-	text, err := a.resolve(source)
-	if err != nil {
-		return fmt.Errorf("node %s: %w", path, err)
-	}
-	places, err := kind.Expand(ctx, drivers.Spec{Node: path, Source: text, Options: n.Options, Scratch: a.scratch})
-	if err != nil {
-		return fmt.Errorf("expand node %s: %w", path, err)
-	}
-	if places == nil {
+	code := exitOfOutcome(o)
+	if code == exitOK {
 		return nil
 	}
-	if len(n.Children) > 0 {
-		return usagef("put the children below a node of their own", "node %s stands for several places and has children", path)
+	a.reportFailures(o.Failures)
+	a.console.problem("error", fmt.Sprintf("expand %s, nothing was dumped, run %s", stateText(o), o.Run))
+	return &exitError{code}
+}
+
+// expandForPlan expands a set as far as the servers can be asked, and says where they cannot.
+func (a *app) expandForPlan(ctx context.Context, s *settings) error {
+	expanding, some := s.set.Set.Expanding(taskDrivers(a.registry))
+	if !some {
+		return nil
 	}
-	for _, p := range places {
-		n.Children = append(n.Children, tasks.Node{
-			Name: nodeName(p.Name), Driver: n.Driver, Source: n.Source, Literal: n.Literal, Options: p.Options, Host: n.Host, Limit: n.Limit,
-		})
+	o, err := a.expandAlone(ctx, s, expanding)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		a.console.problem("warning", fmt.Sprintf("nodes that stand for several places are shown as they are, a dump has steps for each: %v", err))
+		a.console.problem("hint", hintOf(err))
 	}
-	n.Driver, n.Source, n.Options, n.Host, n.Limit = "", "", nil, "", 0
-	n.Literal = tasks.Node{}.Literal
-	n.Order = cmp.Or(n.Order, tasks.OrderParallel)
+	for _, f := range o.Failures {
+		a.console.problem("warning", fmt.Sprintf("node %s stands for several places, which cannot be listed: a dump has steps for each: %s", f.Node, f.Message))
+		a.console.problem("hint", f.Hint)
+	}
 	return nil
 }
 
-// nodeName makes a node's name of what a place calls itself: what a name cannot hold is percent-encoded.
-func nodeName(name string) string {
-	var b strings.Builder
-	for i := 0; i < len(name); i++ {
-		c := name[i]
-		plain := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || i > 0 && (c == '_' || c == '-')
-		if plain {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "%%%02X", c)
-		}
+// expandAlone expands a set by an engine that does nothing else.
+func (a *app) expandAlone(ctx context.Context, s *settings, expanding tasks.Node) (coordinator.Outcome, error) {
+	if err := a.checkSet(settings{set: tasks.BackupSet{Set: expanding}, queue: s.queue}); err != nil {
+		return coordinator.Outcome{}, err
 	}
-	return b.String()
+	e, err := a.startEngine(ctx, s.queue)
+	if err != nil {
+		return coordinator.Outcome{}, err
+	}
+	defer func() { a.stopEngine(ctx, e) }()
+	return a.expandSet(ctx, e, &s.set.Set, coordinator.ExpandRequest{Set: expanding, Once: true})
 }

@@ -34,6 +34,7 @@ type ground struct {
 	dir     string
 	archive string
 	config  string
+	env     []string // of processes that are started from now on, beside this one's
 }
 
 // newGround makes a site with a config whose set is the YAML given; $DIR stands for the site's directory.
@@ -84,7 +85,7 @@ func (s *ground) start(args ...string) *program {
 	}
 	p := &program{t: s.t, cmd: exec.Command(exe, append(args, "--config", s.config, "--lease", testLease)...), done: make(chan struct{})}
 	p.cmd.Args[0] = "salvor" // which makes the test binary the command
-	p.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	p.cmd.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0"), s.env...)
 	p.cmd.Stdout = &p.stdout
 	errs, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -453,7 +454,7 @@ func TestFleetCoordinatorIsKilled(t *testing.T) {
 	}
 	s.run(exitOK, "verify")
 	testenv.Eventually(t, time.Minute, func() string { // the report comes first
-		if keys := s.redis.Do("EXISTS {salvor1}:r:" + id); keys != ":0" {
+		if keys := s.redis.Do("EXISTS {salvor2}:r:" + id); keys != ":0" {
 			return "the ledger still has the run: " + keys
 		}
 		return ""

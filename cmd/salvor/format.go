@@ -127,16 +127,3 @@ func shellJoin(words ...string) string {
 	}
 	return strings.Join(quoted, " ")
 }
-
-// parseSize reads a number of bytes: "268435456", "256MiB", "1G". Units are powers of 1024, whatever their spelling.
-func parseSize(text string) (int64, error) {
-	digits := strings.TrimRightFunc(text, func(r rune) bool { return r < '0' || r > '9' })
-	unit := strings.ToUpper(strings.TrimSpace(text[len(digits):]))
-	unit = strings.TrimSuffix(strings.TrimSuffix(unit, "B"), "I")
-	shift, ok := map[string]int{"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[unit]
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || !ok || n < 0 || n > (1<<62)>>shift {
-		return 0, fmt.Errorf("%q is not a size, such as 256MiB or 1GiB", text)
-	}
-	return n << shift, nil
-}

@@ -81,22 +81,6 @@ func TestShellJoin(t *testing.T) {
 	}
 }
 
-func TestParseSize(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]int64{
-		"0": 0, "17": 17, "1k": 1 << 10, "1K": 1 << 10, "256MiB": 256 << 20, "256 mb": 256 << 20, "2G": 2 << 30, "1TiB": 1 << 40, "7B": 7,
-		"": -1, "x": -1, "-1": -1, "1.5G": -1, "1X": -1, "99999999999999999999": -1, "9999999999G": -1,
-	} {
-		got, err := parseSize(text)
-		if err != nil {
-			got = -1
-		}
-		if got != want {
-			t.Errorf("parseSize(%q) = %d, %v, want %d", text, got, err, want)
-		}
-	}
-}
-
 func TestModeText(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

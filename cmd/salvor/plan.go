@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -45,14 +44,7 @@ func (a *app) plan(ctx context.Context, o dumpOptions, sources []string) error {
 	if err != nil {
 		return err
 	}
-	err = a.expandSet(ctx, &s.set.Set, "", func(path string, err error) error {
-		if ctx.Err() != nil {
-			return err
-		}
-		a.console.problem("warning", fmt.Sprintf("node %s stands for several places, which cannot be listed: a dump has steps for each: %v", path, err))
-		return nil
-	})
-	if err != nil {
+	if err := a.expandForPlan(ctx, &s); err != nil {
 		return err
 	}
 	// What a plan must have and this one does not need.

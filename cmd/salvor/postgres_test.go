@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"salvor/archive"
+	"salvor/coordinator"
 	"salvor/internal/testenv"
 )
 
@@ -208,6 +211,39 @@ func TestPostgresResumeAfterWrites(t *testing.T) {
 	}
 }
 
+// beginOlder makes an archive that holds of a run of another archive what a program of contract 1 leaves that is killed when it
+// has begun.
+func beginOlder(t *testing.T, place, older, run string) {
+	t.Helper()
+	options := archive.Options{Memory: minMemory}
+	a, err := archive.Open(t.Context(), place, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close() //nolint:errcheck // it was only read
+	r, err := a.Run(t.Context(), run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := archive.Ref{Set: r.Set, Dump: r.Dump}
+	plan, err := coordinator.StoredPlan(t.Context(), a, ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan.Contract = 1
+	data, err := json.Marshal(plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := archive.Create(t.Context(), older, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(b.Begin(t.Context(), ref, run, data, nil), b.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestPostgresLiteral resumes a dump of a server's databases whose password stands in the config itself, and plans one.
 func TestPostgresLiteral(t *testing.T) {
 	t.Parallel()
@@ -232,7 +268,18 @@ func TestPostgresLiteral(t *testing.T) {
 	if code != exitUsage || !strings.Contains(stderr, "held a secret") {
 		t.Errorf("resume without the config: exit code %d: %s", code, stderr)
 	}
-	mustCall(t, "resume", run, "-c", config, "-q")
+	// What is dumped was settled when the dump began, also where that was by the contract before this one.
+	s.Exec("postgres", "CREATE DATABASE another")
+	older := filepath.Join(dir, "older")
+	beginOlder(t, filepath.Join(dir, "archive"), older, run)
+	mustCall(t, "resume", run, "-c", config, "-q", "--archive", older, "--force")
+	var dump dumpResult
+	if err := json.Unmarshal([]byte(mustCall(t, "resume", run, "-c", config, "-q", "--json")), &dump); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"site/server/app"}, nodesOf(dump)); diff != "" {
+		t.Errorf("nodes (-want +got):\n%s", diff)
+	}
 
 	if out := mustCall(t, "plan", "-c", config); !strings.Contains(out, "site/server/app") {
 		t.Errorf("the plan does not name the database:\n%s", out)

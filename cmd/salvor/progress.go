@@ -48,7 +48,7 @@ func (a *app) newProgress(ctx context.Context, e *engine) *progress {
 // begin is told what begins.
 func (p *progress) begin(plan tasks.Plan) {
 	now := p.app.env.now()
-	p.title, p.started, p.drawn, p.busy = string(plan.Operation)+" "+plan.Dump, now, now, now
+	p.title, p.started, p.drawn, p.busy = string(plan.Operation)+" "+cmp.Or(plan.Dump, plan.Set), now, now, now
 	for _, s := range plan.Steps {
 		for _, t := range s.Tasks {
 			if host := t.Route.Host; host != "" && !slices.Contains(p.hosts, host) {

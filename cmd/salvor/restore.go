@@ -415,6 +415,8 @@ func (a *app) ruleOf(n tasks.RestoreNode, r coordinator.RestoreRequest, rule str
 		return rule
 	case r.Clean && len(n.Only) > 0:
 		return "the selected tables are DROPPED where they differ, and made anew"
+	case len(n.Only) > 0:
+		return "the selected tables must be absent or equal"
 	case r.Clean:
 		return "the database is DROPPED with all that it holds if it differs, and made anew; its sessions are ended"
 	case r.Create:

@@ -17,6 +17,7 @@ import (
 
 	"salvor/drivers"
 	"salvor/drivers/all"
+	"salvor/internal/size"
 	"salvor/tasks"
 )
 
@@ -186,7 +187,7 @@ const outsideHeap = 48 << 20
 func (a *app) begin() error {
 	a.began = true
 	a.console.quiet = a.quiet
-	n, err := parseSize(a.memory)
+	n, err := size.Parse(a.memory)
 	if err != nil {
 		return usagef("", "--memory: %v", err)
 	}

@@ -198,14 +198,21 @@ func readFile(name string, limit int64) (_ []byte, err error) {
 	return data, err
 }
 
+// manyKey is the option with which a node of any driver that can expand stands for many places.
+const manyKey = "databases"
+
 // taskDrivers is what planning and validation need to know of the drivers.
 func taskDrivers(r *drivers.Registry) []tasks.Driver {
 	var list []tasks.Driver
 	for _, k := range r.Kinds() {
-		list = append(list, tasks.Driver{
+		d := tasks.Driver{
 			Name: k.Name, Scheme: k.Scheme, Holds: k.Holds, Path: k.Local, Options: k.Options, Check: k.Check,
 			Resolve: k.Resolve, SourceKeys: k.SourceKeys, PlaceKeys: k.PlaceKeys, Executes: k.Executes,
-		})
+		}
+		if k.Expand != nil {
+			d.Many = manyKey
+		}
+		list = append(list, d)
 	}
 	return list
 }

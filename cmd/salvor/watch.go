@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -197,8 +198,11 @@ func (a *app) reportEnd(o coordinator.Outcome) error {
 			return err
 		}
 	} else {
-		a.console.line("%s %s: %s after %s; salvor show %s tells more", o.Operation, o.Dump, o.State,
-			formatDuration(o.Ended.Sub(o.Started)), o.Run)
+		text := fmt.Sprintf("%s %s: %s after %s", o.Operation, cmp.Or(o.Dump, o.Set), o.State, formatDuration(o.Ended.Sub(o.Started)))
+		if o.Operation != tasks.OpExpand {
+			text += "; salvor show " + o.Run + " tells more"
+		}
+		a.console.line("%s", text)
 	}
 	if code != exitOK {
 		return &exitError{code}

@@ -7,6 +7,7 @@ import (
 	"salvor/drivers/command"
 	"salvor/drivers/filesystem"
 	"salvor/drivers/media"
+	"salvor/drivers/mysql"
 	"salvor/drivers/postgres"
 	"salvor/drivers/sqlite"
 )
@@ -17,6 +18,7 @@ func Registry() *drivers.Registry {
 	r.Register(command.Kind())
 	r.Register(filesystem.Kind())
 	r.Register(media.Kind())
+	r.Register(mysql.Kind())
 	r.Register(postgres.Kind())
 	r.Register(sqlite.Kind())
 	return r

@@ -23,6 +23,7 @@ func TestRegistry(t *testing.T) {
 		{"command", "command", drivers.ShapeStream},
 		{"filesystem", "dir", drivers.ShapeTree},
 		{"media", "media", drivers.ShapeTree},
+		{"mysql", "mysql", drivers.ShapeStream},
 		{"postgres", "postgres", drivers.ShapeStream},
 		{"sqlite", "sqlite", drivers.ShapeStream},
 	}
@@ -34,7 +35,7 @@ func TestRegistry(t *testing.T) {
 func TestUnknownDriver(t *testing.T) {
 	t.Parallel()
 	_, err := all.Registry().Lookup("pg")
-	if want := `unknown driver "pg" (have command, filesystem, media, postgres, sqlite)`; err == nil || err.Error() != want {
+	if want := `unknown driver "pg" (have command, filesystem, media, mysql, postgres, sqlite)`; err == nil || err.Error() != want {
 		t.Errorf("Lookup(pg) = %v, want %s", err, want)
 	}
 }

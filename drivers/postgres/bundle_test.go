@@ -180,6 +180,18 @@ func TestLoadBundle(t *testing.T) {
 		}))
 		prove(t, target)
 	})
+	t.Run("held by an earlier life", func(t *testing.T) {
+		t.Parallel()
+		_, target := begin(t)
+		holder, err := target.begin(t.Context(), d.rules(), "of another number of readers", "old")
+		requireNoError(t, "begin", err)
+		defer holder.close(t.Context())
+		_, err = holder.claim(t.Context(), []string{bundle[1].Name, bundle[2].Name}, "public.big", waitForOthers)
+		requireNoError(t, "claim", err)
+		requireNoError(t, "prepare", target.Prepare(t.Context(), d.rules(), d.parts))
+		requireNoError(t, "load", target.LoadBundle(t.Context(), d.rules(), attempt("a"), bundle, d.open))
+		prove(t, target)
+	})
 	t.Run("broken", func(t *testing.T) {
 		t.Parallel()
 		name, target := begin(t)

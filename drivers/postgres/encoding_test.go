@@ -95,8 +95,13 @@ func TestTLS(t *testing.T) {
 	d.mustProve(t, s, s.NewName())
 	other := testenv.Postgres(t, testenv.PostgresOptions{TLS: true})
 	url = strings.Replace(url, neturl.QueryEscape(s.Dir), neturl.QueryEscape(other.Dir), 1)
-	if _, err := openSource(t, url, "").Freeze(t.Context()); err == nil || !strings.Contains(err.Error(), "certificate") {
-		t.Errorf("freeze with the certificate of another authority = %v", err)
+	if _, err := openSource(t, url, "").Freeze(t.Context()); !errors.Is(err, drivers.ErrInvalid) || !strings.Contains(err.Error(), "certificate") || hintText(err) == "" {
+		t.Errorf("freeze with the certificate of another authority = %v (hint %q)", err, hintText(err))
+	}
+	// What no later attempt changes is not tried again.
+	url = strings.Replace(server(t).URL("postgres"), "sslmode=disable", "sslmode=require", 1)
+	if _, err := openSource(t, url, "").Freeze(t.Context()); !errors.Is(err, drivers.ErrInvalid) || !strings.Contains(hintText(err), "ssl = on") {
+		t.Errorf("freeze with TLS of a server without = %v (hint %q)", err, hintText(err))
 	}
 }
 

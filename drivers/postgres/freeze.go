@@ -55,72 +55,142 @@ func (s *Source) Freeze(ctx context.Context) (drivers.View, error) {
 		if err == nil {
 			return v, nil
 		}
-		err = told(ctx, err)
-		// A table that vanished between the list and the lock is not there in the next list.
-		again := errors.Is(err, errRewritten) || isCode(err, codeNoTable, codeNoSchema, codeDeadlock)
-		if !again || try == freezeTries {
-			return nil, fmt.Errorf("freeze database %s: %w", s.config.Database, s.hint(err))
+		if !mayPass(err) || ctx.Err() != nil || try == freezeTries {
+			return nil, s.freezeError(ctx, err)
 		}
 	}
 }
 
-// freeze opens the view once.
+// GetReady is the first part of Freeze: all tables are locked, the snapshot is not yet taken.
+func (s *Source) GetReady(ctx context.Context) (drivers.Ready, error) {
+	for try := 1; ; try++ {
+		r, err := s.ready(ctx)
+		if err == nil {
+			return r, nil
+		}
+		if !mayPass(err) || ctx.Err() != nil || try == freezeTries {
+			return nil, s.freezeError(ctx, err)
+		}
+	}
+}
+
+func (s *Source) freezeError(ctx context.Context, err error) error {
+	return fmt.Errorf("freeze database %s: %w", s.config.Database, s.hint(told(ctx, err)))
+}
+
+// mayPass tells whether a view is to be opened anew: a table that vanished between the list and the lock is not there in the
+// next list.
+func mayPass(err error) bool {
+	return errors.Is(err, errRewritten) || isCode(err, codeNoTable, codeNoSchema, codeDeadlock)
+}
+
+func (s *Source) freeze(ctx context.Context) (*view, error) {
+	r, err := s.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer r.End(ctx)
+	if r.moment, err = takeSnapshot(ctx, r.lead, r.side); err != nil {
+		return nil, err
+	}
+	if err := r.open(ctx); err != nil {
+		return nil, err
+	}
+	v := r.view
+	r.view = nil
+	return v, nil
+}
+
+// ready is a view whose snapshot is not yet taken.
 //
 // LOCK TABLE comes before the first query of the transaction: BEGIN and LOCK take no snapshot, so nothing can happen to
 // the tables between the snapshot and the lock. What was made since they were listed is locked afterwards, and looked at:
 // a relation whose file is not the one that the snapshot knows was truncated or rewritten. What the session beside it asks
 // waits for no table: only the locks do, and they say for whom.
-func (s *Source) freeze(ctx context.Context) (_ *view, err error) {
+type ready struct {
+	view       *view // nil once it was handed on
+	lead, side *conn
+	listed     []*table
+	moment     moment
+}
+
+func (s *Source) ready(ctx context.Context) (_ *ready, err error) {
 	side, err := s.connect(ctx, "freeze: list")
 	if err != nil {
 		return nil, s.explain(err)
 	}
-	defer side.close(ctx)
+	r := &ready{side: side}
+	defer func() {
+		if err != nil {
+			r.End(ctx)
+		}
+	}()
 	if err := side.exec(ctx, fmt.Sprintf("SET lock_timeout = %d", s.lockWait.Milliseconds())); err != nil {
 		return nil, classify(err)
 	}
 	if err := s.checkPrograms(ctx, side.version); err != nil {
 		return nil, err
 	}
-	listed, err := s.listTables(ctx, side)
-	if err != nil {
+	if r.listed, err = s.listTables(ctx, side); err != nil {
 		return nil, err
 	}
-	lead, err := s.connect(ctx, "freeze: hold")
-	if err != nil {
+	if r.lead, err = s.connect(ctx, "freeze: hold"); err != nil {
 		return nil, s.explain(err)
 	}
-	v := &view{source: s, done: make(chan struct{})}
-	v.keepers = append(v.keepers, &keeper{conn: lead})
-	defer func() {
-		if err != nil {
-			_ = v.End(ctx)
-		}
-	}()
-	if err := lead.exec(ctx, beginView+fmt.Sprintf("; SET LOCAL lock_timeout = %d", s.lockWait.Milliseconds())); err != nil {
+	r.view = &view{source: s, done: make(chan struct{}), keepers: []*keeper{{conn: r.lead}}}
+	if err := r.lead.exec(ctx, beginView+fmt.Sprintf("; SET LOCAL lock_timeout = %d", s.lockWait.Milliseconds())); err != nil {
 		return nil, fmt.Errorf("begin: %w", classify(err))
 	}
-	if err := s.lock(ctx, lead, side, listed, ""); err != nil {
-		return nil, err
+	return r, s.lock(ctx, r.lead, side, r.listed, "")
+}
+
+// Take takes the snapshot.
+func (r *ready) Take(ctx context.Context) (err error) {
+	if r.moment, err = takeSnapshot(ctx, r.lead, r.side); err != nil {
+		return r.view.source.freezeError(ctx, err)
 	}
-	m, err := takeSnapshot(ctx, lead, side)
-	if err != nil {
-		return nil, err
+	return nil
+}
+
+// View opens the view. What was made and changed while it got ready may spoil it.
+func (r *ready) View(ctx context.Context) (drivers.View, error) {
+	v := r.view
+	defer r.End(ctx)
+	if err := r.open(ctx); err != nil {
+		if mayPass(err) {
+			err = fmt.Errorf("%w: %w", drivers.ErrViewLost, err)
+		}
+		return nil, v.source.freezeError(ctx, err)
 	}
+	r.view = nil
+	return v, nil
+}
+
+// End ends the sessions that no view has.
+func (r *ready) End(ctx context.Context) {
+	r.side.close(ctx)
+	if r.view != nil {
+		_ = r.view.End(ctx) // nothing was read from it
+	}
+}
+
+// open completes the view whose snapshot was taken.
+func (r *ready) open(ctx context.Context) (err error) {
+	v, s, lead, side, m := r.view, r.view.source, r.lead, r.side, r.moment
 	if v.tables, err = s.listTables(ctx, lead); err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.lock(ctx, lead, side, newcomers(listed, v.tables), ""); err != nil {
-		return nil, err
+	if err := s.lock(ctx, lead, side, newcomers(r.listed, v.tables), ""); err != nil {
+		return err
 	}
 	rewritten, err := lead.text(ctx, `SELECT COALESCE(pg_catalog.string_agg(c.oid::pg_catalog.regclass::text, ', '), '')
 		FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1::pg_catalog.oid[]) AND c.relkind = 'r' AND c.relfilenode <> 0
 		AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid)`, oidsOf(v.tables))
 	if err != nil {
-		return nil, fmt.Errorf("look at the tables' files: %w", classify(err))
+		return fmt.Errorf("look at the tables' files: %w", classify(err))
 	}
 	if rewritten != "" {
-		return nil, fmt.Errorf("%w: %s", errRewritten, rewritten)
+		return fmt.Errorf("%w: %s", errRewritten, rewritten)
 	}
 	for _, t := range v.tables {
 		if t.unlogged && m.standby && !t.noData {
@@ -129,30 +199,27 @@ func (s *Source) freeze(ctx context.Context) (_ *view, err error) {
 		}
 	}
 	if err := measure(ctx, lead, v.tables); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.describeColumns(ctx, lead, v.tables); err != nil {
-		return nil, err
+		return err
 	}
 	if err := findVias(ctx, lead, v.tables); err != nil {
-		return nil, err
+		return err
 	}
 	if v.objects, err = s.countLargeObjects(ctx, lead); err != nil {
-		return nil, err
+		return err
 	}
 	if err := v.checkReadable(ctx, lead); err != nil {
-		return nil, err
+		return err
 	}
 	if v.ticket.Started, err = lead.text(ctx, startedQuery); err != nil {
-		return nil, fmt.Errorf("read facts: %w", classify(err))
+		return fmt.Errorf("read facts: %w", classify(err))
 	}
 	if v.ticket.Snapshots, err = v.export(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	if err := v.describe(ctx, lead, side, m); err != nil {
-		return nil, err
-	}
-	return v, nil
+	return v.describe(ctx, lead, side, m)
 }
 
 // checkPrograms tells before anything is read that the schema could not be.

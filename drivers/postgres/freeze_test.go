@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sync/errgroup"
 
 	"salvor/drivers"
 	"salvor/internal/secret"
@@ -46,6 +47,63 @@ func partsOf(t *testing.T, v drivers.View) map[string]drivers.Part {
 		return nil
 	}))
 	return parts
+}
+
+// TestGetReady: what waits for a lock waits before the moment, and what spoils the moment is told as a lost view.
+func TestGetReady(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := seeded(t, s)
+	ctx := t.Context()
+	source := openSource(t, s.URL(db), "")
+	locker := session(t, s, db, "BEGIN; LOCK TABLE shop.change IN ACCESS EXCLUSIVE MODE; INSERT INTO shop.change VALUES (1)")
+	got := make(chan drivers.Ready, 1)
+	var group errgroup.Group
+	group.Go(func() error {
+		r, err := source.GetReady(ctx)
+		got <- r
+		return err
+	})
+	testenv.Eventually(t, time.Minute, func() string {
+		if n := s.Query(db, "SELECT count(*) FROM pg_locks WHERE NOT granted"); n != "1" {
+			return n + " sessions wait"
+		}
+		return ""
+	})
+	_, err := locker.Exec(ctx, "COMMIT").ReadAll()
+	requireNoError(t, "commit", err)
+	r := <-got
+	requireNoError(t, "get ready", group.Wait())
+	// What comes before the moment is in it, though it came after the locks; what comes after is not.
+	s.Exec(db, "INSERT INTO shop.change VALUES (2); CREATE TABLE shop.fresh AS SELECT 1 AS a")
+	requireNoError(t, "take", r.Take(ctx))
+	s.Exec(db, "INSERT INTO shop.change VALUES (3)")
+	v, err := r.View(ctx)
+	requireNoError(t, "view", err)
+	r.End(ctx)
+	for name, want := range map[string]string{"shop.change": "1\n2\n", "shop.fresh": "1\n"} {
+		var out strings.Builder
+		if _, err := v.Dump(ctx, partsOf(t, v)[name], &out); err != nil || out.String() != want {
+			t.Errorf("%s: %q, %v, want %q", name, out.String(), err, want)
+		}
+	}
+	requireNoError(t, "end", v.End(ctx))
+
+	r, err = source.GetReady(ctx)
+	requireNoError(t, "get ready", err)
+	s.Exec(db, "CREATE TABLE shop.later AS SELECT 1 AS a")
+	requireNoError(t, "take", r.Take(ctx))
+	s.Exec(db, "TRUNCATE shop.later")
+	if _, err := r.View(ctx); !errors.Is(err, drivers.ErrViewLost) || errors.Is(err, drivers.ErrFailed) || !strings.Contains(err.Error(), "shop.later") {
+		t.Errorf("view after a table was truncated: %v", err)
+	}
+	r.End(ctx)
+	testenv.Eventually(t, time.Minute, func() string {
+		if n := s.Query(db, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'salvor%'"); n != "0" {
+			return n + " sessions are left"
+		}
+		return ""
+	})
 }
 
 // TestLockedTables: a table that somebody has locked is named with who it is; one that is not dumped does not matter.
@@ -113,7 +171,7 @@ func TestFirstParts(t *testing.T) {
 	var order []string
 	requireNoError(t, "parts", v.Parts(t.Context(), func(p drivers.Part) error {
 		order = append(order, p.Name)
-		if p.Base != (len(order) <= 3) {
+		if p.Base != (len(order) <= 4) {
 			t.Errorf("part %d is %s", len(order), p.Name)
 		}
 		return nil

@@ -95,6 +95,12 @@ func server(t *testing.T, settings ...string) *testenv.PostgresServer {
 	return testenv.Postgres(t, testenv.PostgresOptions{Settings: settings})
 }
 
+// major is the server's version.
+func major(t *testing.T, s *testenv.PostgresServer) int {
+	t.Helper()
+	return versionOf(s.Query("postgres", "SHOW server_version")) / 10000
+}
+
 // counter counts the changes of each database.
 type counter struct {
 	mu sync.Mutex

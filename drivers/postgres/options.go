@@ -8,6 +8,7 @@ import (
 
 	"salvor/drivers"
 	"salvor/drivers/internal/pattern"
+	"salvor/internal/size"
 )
 
 // options are the keys of a node of this driver.
@@ -24,8 +25,8 @@ type options struct {
 	Tables         pattern.List `json:"tables,omitempty"`
 	ExcludeTables  pattern.List `json:"exclude_tables,omitempty"`
 	NoData         pattern.List `json:"exclude_table_data,omitempty"`
-	// Chunk is the size in bytes from which on a table is cut, and of the objects it is stored as.
-	Chunk int64 `json:"chunk,omitempty"`
+	// Chunk is the size from which on a table is cut, and of the objects it is stored as.
+	Chunk size.Bytes `json:"chunk,omitempty"`
 }
 
 func optionNames() []string {

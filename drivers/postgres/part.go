@@ -13,11 +13,12 @@ import (
 
 // The kinds of parts.
 const (
-	kindSchema    = "schema"        // pg_dump's custom format: everything but rows
-	kindGlobals   = "globals"       // pg_dumpall's SQL: roles and tablespaces
-	kindSequences = "sequences"     // SQL: the state of sequences
-	kindTable     = "table"         // COPY text of a table, or of a range of its pages
-	kindObjects   = "large-objects" // COPY text: oid, offset, bytes
+	kindSchema    = "schema"                 // pg_dump's custom format: everything but rows
+	kindGlobals   = "globals"                // pg_dumpall's SQL: roles and tablespaces
+	kindSequences = "sequences"              // SQL: the state of sequences
+	kindTable     = "table"                  // COPY text of a table, or of a range of its pages
+	kindObjects   = "large-objects"          // COPY text: oid, offset, bytes
+	kindMetadata  = "large-objects-metadata" // SQL: large objects without their bytes
 )
 
 // ref is this driver's description of a part: what Dump and Load need. It is stored in manifests: names and meanings of
@@ -67,7 +68,7 @@ func readRef(part drivers.Part) (*ref, error) {
 		return nil, fmt.Errorf("part %q: %w: its description makes no sense", part.Name, drivers.ErrInvalid)
 	}
 	switch r.Kind {
-	case kindSchema, kindGlobals, kindSequences, kindTable, kindObjects:
+	case kindSchema, kindGlobals, kindSequences, kindTable, kindObjects, kindMetadata:
 		return &r, nil
 	}
 	return nil, fmt.Errorf("part %q: %w: no such part", part.Name, drivers.ErrInvalid)
@@ -83,6 +84,8 @@ const (
 	largestChunk = 1 << 30
 	// defaultSplit is the size of an object: what is longer is stored as several.
 	defaultSplit = 64 << 20
+	// metadataSize is about what the statements about one large object take.
+	metadataSize = 200
 	// objectsPerPart bounds the large objects of one part.
 	objectsPerPart = 1000
 )
@@ -168,6 +171,9 @@ func (v *view) planObjects(ctx context.Context, lead *conn, add func(name, ext s
 	bytes, err := lead.number(ctx, "SELECT pg_catalog.pg_table_size('pg_catalog.pg_largeobject')")
 	if err != nil {
 		return fmt.Errorf("measure large objects: %w", classify(err))
+	}
+	if err := add(kindMetadata, "sql", max(v.objects*metadataSize, 1), true, ref{Kind: kindMetadata}); err != nil {
+		return err
 	}
 	bounds = append(append([]int64{0}, bounds...), 0)
 	for i := range len(bounds) - 1 {

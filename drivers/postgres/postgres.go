@@ -21,6 +21,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -80,11 +81,12 @@ type Source struct {
 }
 
 var (
-	_ drivers.Joiner  = (*Source)(nil)
-	_ drivers.Bundler = (*Source)(nil)
-	_ drivers.Prover  = (*Source)(nil)
-	_ drivers.Dropper = (*Source)(nil)
-	_ drivers.Shared  = (*view)(nil)
+	_ drivers.Joiner   = (*Source)(nil)
+	_ drivers.Punctual = (*Source)(nil)
+	_ drivers.Bundler  = (*Source)(nil)
+	_ drivers.Prover   = (*Source)(nil)
+	_ drivers.Dropper  = (*Source)(nil)
+	_ drivers.Shared   = (*view)(nil)
 )
 
 func open(spec drivers.Spec) (*Source, error) {
@@ -105,7 +107,7 @@ func open(spec drivers.Spec) (*Source, error) {
 		s.idle = min(s.idle, spec.Limit)
 	}
 	if o.Chunk > 0 {
-		s.chunk, s.split = o.Chunk, o.Chunk
+		s.chunk, s.split = int64(o.Chunk), int64(o.Chunk)
 	}
 	return s, nil
 }
@@ -188,6 +190,15 @@ func expand(ctx context.Context, spec drivers.Spec) ([]drivers.Place, error) {
 	return places, nil
 }
 
+// refusedTLS is what pgconn says of a server that answers that it has no TLS.
+const refusedTLS = "server refused TLS connection"
+
+// isCertificate tells whether a server's certificate was refused, which no later attempt changes.
+func isCertificate(err error) bool {
+	_, ok := errors.AsType[*tls.CertificateVerificationError](err)
+	return ok
+}
+
 // explain gives an error of connecting its class and a hint.
 func (s *Source) explain(err error) error {
 	err = fmt.Errorf("connect to %s: %w", s.name(), classify(err))
@@ -200,6 +211,12 @@ func (s *Source) explain(err error) error {
 		return drivers.WithHint(err, "the server has no free connection: lower the node's limit, or raise max_connections")
 	case errors.Is(err, drivers.ErrAccess), errors.Is(err, drivers.ErrNotFound):
 		return err
+	case strings.Contains(err.Error(), refusedTLS):
+		return drivers.WithHint(fmt.Errorf("%w: %w", drivers.ErrInvalid, err),
+			"the server has TLS turned off, and the source's sslmode asks for it: set ssl = on there; sslmode=disable sends all in the clear")
+	case isCertificate(err):
+		return drivers.WithHint(fmt.Errorf("%w: %w", drivers.ErrInvalid, err),
+			"the server's certificate is not of an authority that sslrootcert names, or not for this name")
 	}
 	return drivers.WithHint(err, "check that the server runs and can be reached from here")
 }

@@ -40,6 +40,11 @@ func (s *Source) readRecipe(ctx context.Context, target drivers.Target, parts []
 			return nil, err
 		}
 	}
+	for _, p := range c.metadata { // nothing is changed before all of it is known to be good
+		if err := readObjectMetadata(ctx, target, p.Part, func(*entry) error { return nil }); err != nil {
+			return nil, err
+		}
+	}
 	if c.globals != nil && len(target.Only) == 0 && !s.isScratch() {
 		if r.globals, err = readGlobals(ctx, target, *c.globals); err != nil {
 			return nil, err
@@ -98,7 +103,13 @@ func (s *Source) prepare(ctx context.Context, r *recipe) error {
 		return err
 	}
 	defer w.close(ctx)
-	if f.state != stateBegun {
+	if f.state == stateBegun {
+		// Loads follow Prepare. Those of the run that are there are of an earlier life of it, which may have put the parts together in
+		// another way: no attempt at a later task would end them.
+		if _, err := w.endSessions(ctx, "salvor "+r.target.Run+" "); err != nil {
+			return err
+		}
+	} else {
 		if err := w.beginRun(ctx, place{selection: only}, f.state, r.c); err != nil {
 			return err
 		}
@@ -216,6 +227,9 @@ func (w *work) fill(ctx context.Context, r *recipe, name string) error {
 			return err
 		}
 		before = before[n:]
+	}
+	if err := w.makeObjects(ctx, r); err != nil {
+		return err
 	}
 	if err := w.once(ctx, "sequences", "", func() error { return w.setSequences(ctx, r.states, false) }); err != nil {
 		return err

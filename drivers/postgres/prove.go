@@ -267,6 +267,9 @@ func (s *Source) differs(ctx context.Context, w *conn, target drivers.Target, c 
 	if text, err := s.compareSequences(ctx, target, c); text != "" || err != nil {
 		return text, err
 	}
+	if text, err := s.compareObjectMetadata(ctx, c); text != "" || err != nil {
+		return text, err
+	}
 	if same, err := s.sameSchema(ctx, target, c); err != nil || !same {
 		return "it has another schema", err
 	}
@@ -291,7 +294,7 @@ func (s *Source) sameSchema(ctx context.Context, target drivers.Target, c *conte
 		return false, err
 	}
 	defer file.close()
-	want, err := file.lines(ctx)
+	want, err := file.lines(ctx, c)
 	if err != nil {
 		return false, err
 	}
@@ -311,7 +314,7 @@ func (s *Source) sameSchema(ctx context.Context, target drivers.Target, c *conte
 		return false, err
 	}
 	defer other.close()
-	have, err := other.lines(ctx)
+	have, err := other.lines(ctx, c)
 	if err != nil {
 		return false, err
 	}

@@ -112,3 +112,13 @@ func TestBadPatterns(t *testing.T) {
 		}
 	}
 }
+
+func TestChunk(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int64{`{"chunk": "64MiB"}`: 64 << 20, `{"chunk": "1GB"}`: 1 << 30, `{"chunk": 200000}`: 200000, `{"chunk": "1KiB"}`: 0, `{"chunk": "much"}`: 0, `{"chunk": -1}`: 0} {
+		o, err := parseOptions([]byte(text))
+		if (want == 0) != errors.Is(err, drivers.ErrInvalid) || want > 0 && int64(o.Chunk) != want {
+			t.Errorf("%s: %d, %v, want %d", text, o.Chunk, err, want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"salvor/drivers"
@@ -37,6 +38,9 @@ func (s *Source) readSchema(ctx context.Context, target drivers.Target, c *conte
 	after, err := file.entries(ctx, "post-data")
 	if err != nil {
 		return nil, err
+	}
+	if len(c.metadata) > 0 { // which says the same, whatever pg_dump's version
+		before, after = slices.DeleteFunc(before, isOfObject), slices.DeleteFunc(after, isOfObject)
 	}
 	if len(target.Only) > 0 {
 		before, after = selectTables(before, after, c)

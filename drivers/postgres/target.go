@@ -19,6 +19,7 @@ type contents struct {
 	tables    map[string][]loadPart    // by key
 	bare      map[string]*bareRelation // selected, without rows; by key
 	objects   []loadPart
+	metadata  []loadPart // of large objects; earlier dumps have none
 }
 
 type loadPart struct {
@@ -48,6 +49,8 @@ func readContents(parts []drivers.Part, only []string) (*contents, error) {
 			c.tables[r.key()] = append(c.tables[r.key()], loadPart{p, r})
 		case kindObjects:
 			c.objects = append(c.objects, loadPart{p, r})
+		case kindMetadata:
+			c.metadata = append(c.metadata, loadPart{p, r})
 		}
 	}
 	if c.schemaRef == nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -104,8 +105,9 @@ func (f *schemaFile) entries(ctx context.Context, section string) ([]*entry, err
 	return entries, nil
 }
 
-// lines returns a schema's lines without what stands between its statements, to be compared with another's.
-func (f *schemaFile) lines(ctx context.Context) ([]string, error) {
+// lines returns a schema's lines without what stands between its statements, to be compared with another's. Whether large
+// objects are among them is a matter of pg_dump's version: where the dump tells of them by itself, they are left out.
+func (f *schemaFile) lines(ctx context.Context, c *contents) ([]string, error) {
 	var text bytes.Buffer
 	if err := f.source.run(ctx, f.program, &text, "--file=-", f.path); err != nil {
 		return nil, f.tooNew(err)
@@ -115,7 +117,14 @@ func (f *schemaFile) lines(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("read schema: %w: %w", drivers.ErrCorrupt, err)
 	}
 	var lines []string
+	ofObjects := ofObjects()
 	for _, sql := range statements {
+		if sql, err = dropVersions(sql, false); err != nil {
+			return nil, fmt.Errorf("read schema: %w: %w", drivers.ErrCorrupt, err)
+		}
+		if len(c.metadata) > 0 && ofObjects.MatchString(sql) {
+			continue
+		}
 		for line := range strings.Lines(sql) {
 			if line = strings.TrimRight(line, "\n"); line != "" {
 				lines = append(lines, line)
@@ -265,7 +274,17 @@ func (p *tocParser) finish() error {
 	if e.sql, e.owner, err = cutOwner(e.kind, strings.TrimSpace(text), p.lex.escapes); err != nil {
 		return fmt.Errorf("%w: %s: %w", drivers.ErrCorrupt, e.label(), err)
 	}
+	if e.sql, err = dropVersions(e.sql, p.lex.escapes); err != nil {
+		return fmt.Errorf("%w: %s: %w", drivers.ErrCorrupt, e.label(), err)
+	}
 	p.entries = append(p.entries, e)
+	attach, err := cutAttach(e, p.lex.escapes)
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", drivers.ErrCorrupt, e.label(), err)
+	}
+	if attach != nil {
+		p.entries = append(p.entries, attach)
+	}
 	return nil
 }
 
@@ -330,6 +349,58 @@ func cutOwner(kind, text string, escapes bool) (sql, owner string, err error) {
 		return text, "", nil // a comment follows it, which pg_dump does not write
 	}
 	return strings.TrimSpace(rest), last, nil
+}
+
+// cutAttach takes the statement that makes a table a partition out of the table's entry, where pg_dump before 14 writes it: it
+// becomes an entry of its own, as it is from then on.
+func cutAttach(e *entry, escapes bool) (*entry, error) {
+	if e.kind != "TABLE" || !strings.Contains(e.sql, " ATTACH PARTITION ") {
+		return nil, nil //nolint:nilnil // most tables have none
+	}
+	list, err := splitStatements(e.sql, escapes)
+	if err != nil {
+		return nil, err
+	}
+	attaches := regexp.MustCompile(`^ALTER TABLE ONLY ` + names + ` ATTACH PARTITION `)
+	i := slices.IndexFunc(list, attaches.MatchString)
+	if i < 0 {
+		return nil, nil //nolint:nilnil // a literal has the words
+	}
+	attach := &entry{
+		id: -e.id, deps: append(slices.Clone(e.deps), e.id), kind: kindAttach, schema: e.schema, name: e.name, sets: e.sets, sql: list[i],
+	}
+	e.sql = strings.Join(slices.Delete(list, i, i+1), "\n")
+	return attach, nil
+}
+
+// dropVersions removes the version that newer servers (17.12) keep among a column's options: it is the server's own, and others
+// refuse it. A pg_dump that was released before takes it for an option like any other.
+func dropVersions(text string, escapes bool) (string, error) {
+	if !strings.Contains(text, "pg_attver=") {
+		return text, nil
+	}
+	list, err := splitStatements(text, escapes)
+	if err != nil {
+		return "", err
+	}
+	options := regexp.MustCompile(`^(ALTER (?:FOREIGN )?TABLE (?:ONLY )?` + names + ` ALTER COLUMN (?:"(?:[^"]|"")+"|\S+) SET \()([^()]*)\);$`)
+	found := false
+	var kept []string
+	for _, sql := range list {
+		if m := options.FindStringSubmatch(sql); m != nil {
+			rest := slices.DeleteFunc(strings.Split(m[3], ", "), func(o string) bool { return strings.HasPrefix(o, "pg_attver=") })
+			found = true
+			if len(rest) == 0 {
+				continue
+			}
+			sql = m[1] + strings.Join(rest, ", ") + ");"
+		}
+		kept = append(kept, sql)
+	}
+	if !found {
+		return text, nil // a literal has the word
+	}
+	return strings.Join(kept, "\n"), nil
 }
 
 // hasOwner tells whether pg_restore sets the owner of such an entry by a statement of its own.

@@ -199,6 +199,8 @@ func (v *view) Dump(ctx context.Context, part drivers.Part, out io.Writer) (driv
 	switch r.Kind {
 	case kindSequences:
 		return v.dumpSequences(ctx, w, out)
+	case kindMetadata:
+		return v.dumpObjectMetadata(ctx, w, out)
 	case kindObjects:
 		return v.dumpObjects(ctx, w, r, out)
 	default:

@@ -10,12 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"salvor/internal/testenv"
 )
@@ -247,18 +244,7 @@ func (p *postgresSubject) stopAt(task string) func(t *testing.T, f *fleet) {
 			}
 			return ""
 		})
-		for _, w := range f.workers {
-			_ = w.cmd.Process.Signal(unix.SIGSTOP) // it runs until the test ends
-		}
-		stopped := slices.Clone(f.workers)
-		f.start(t)
-		select {
-		case <-time.After(away/2 + time.Duration(f.random.Int64N(int64(away)/2))):
-		case <-t.Context().Done():
-		}
-		for _, w := range stopped {
-			_ = w.cmd.Process.Signal(unix.SIGCONT)
-		}
+		f.stopAll(t)
 	}
 }
 

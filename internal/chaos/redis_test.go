@@ -8,9 +8,12 @@ import (
 	"math/rand/v2"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"salvor/internal/chaos"
 	"salvor/internal/testenv"
@@ -120,6 +123,23 @@ func (f *fleet) ready(t *testing.T) {
 func (f *fleet) kill(i int) {
 	_ = f.workers[i].cmd.Process.Kill() // it may be gone
 	<-f.workers[i].done
+}
+
+// stopAll stops all workers, starts another, and lets the stopped ones go on a while later, before or after their lease is over.
+func (f *fleet) stopAll(t *testing.T) {
+	t.Helper()
+	for _, w := range f.workers {
+		_ = w.cmd.Process.Signal(unix.SIGSTOP) // it runs until the test ends
+	}
+	stopped := slices.Clone(f.workers)
+	f.start(t)
+	select {
+	case <-time.After(away/2 + time.Duration(f.random.Int64N(int64(away)/2))):
+	case <-t.Context().Done():
+	}
+	for _, w := range stopped {
+		_ = w.cmd.Process.Signal(unix.SIGCONT)
+	}
 }
 
 // carryOut runs a command on the fleet with a fault at a random moment of it, and resumes what the fault ended.

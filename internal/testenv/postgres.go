@@ -5,15 +5,8 @@ package testenv
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"net/url"
 	"os"
@@ -40,7 +33,7 @@ type PostgresOptions struct {
 	Durable bool
 	// Settings are lines of postgresql.conf.
 	Settings []string
-	// Bin is the directory of the server's programs; "" takes the newest that is installed.
+	// Bin is the directory of the server's programs; "" takes that of PostgresVariable, or the newest that is installed.
 	Bin string
 }
 
@@ -63,8 +56,16 @@ type PostgresServer struct {
 // PostgresUser is the superuser of private servers.
 const PostgresUser = "salvor_test"
 
-// PostgresBins returns the directories of the installed servers' programs, the newest version first.
+// PostgresVariable names the environment variable that has tests run on another version than the newest installed: the
+// directory of the server's programs.
+const PostgresVariable = "SALVOR_TEST_POSTGRES"
+
+// PostgresBins returns the directories of the installed servers' programs, the newest version first; only that of
+// PostgresVariable where it is set.
 func PostgresBins() []string {
+	if dir := os.Getenv(PostgresVariable); dir != "" {
+		return []string{dir}
+	}
 	var dirs []string
 	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/libexec/postgresql*", "/opt/homebrew/opt/postgresql@*/bin"} {
 		found, err := filepath.Glob(pattern + "/initdb")
@@ -96,13 +97,14 @@ func Postgres(t testing.TB, o PostgresOptions) *PostgresServer {
 	if err != nil {
 		t.Fatalf("start postgres: %v", err)
 	}
-	s := &PostgresServer{Bin: bin, t: t, user: u, options: o}
-	if s.Dir, err = s.makeDir(); err != nil {
+	dir, err := makeDir(u)
+	if err != nil {
 		t.Fatalf("start postgres: %v", err)
 	}
+	s := &PostgresServer{Dir: dir.path, Bin: bin, t: t, user: u, options: o}
 	t.Cleanup(func() {
 		s.stop(syscall.SIGQUIT)
-		_ = os.RemoveAll(s.Dir)
+		dir.remove()
 	})
 	if err := s.initialise(); err != nil {
 		t.Fatalf("start postgres: %v", err)
@@ -120,22 +122,15 @@ func Postgres(t testing.TB, o PostgresOptions) *PostgresServer {
 	}
 }
 
-// makeDir makes the server's directory. A test's own directory lies below one that only its owner may enter.
-func (s *PostgresServer) makeDir() (string, error) {
-	dir, err := os.MkdirTemp("/tmp", "salvor-pg-") // a short path: a socket's has at most 107 bytes
-	if err != nil {
-		return "", err
-	}
-	return dir, s.user.own(dir)
-}
-
 func (s *PostgresServer) initialise() error {
-	args := []string{
-		"-D", filepath.Join(s.Dir, "data"), "-U", PostgresUser, "-E", "UTF8", "--locale=C.UTF-8", "-A", "trust", "--no-sync", "--no-instructions",
+	method, kind := "trust", "host"
+	if s.options.Password != "" {
+		method = "scram-sha-256"
 	}
+	args := []string{"-D", filepath.Join(s.Dir, "data"), "-U", PostgresUser, "-E", "UTF8", "--locale=C.UTF-8", "-A", method, "--no-sync"}
 	if s.options.Password != "" {
 		file := filepath.Join(s.Dir, "password")
-		if err := s.write(file, s.options.Password+"\n"); err != nil {
+		if err := s.user.write(file, []byte(s.options.Password+"\n")); err != nil {
 			return err
 		}
 		args = append(args, "--pwfile", file)
@@ -145,16 +140,13 @@ func (s *PostgresServer) initialise() error {
 	}
 	lines := []string{
 		"listen_addresses = '127.0.0.1'", "unix_socket_directories = '" + s.Dir + "'", "log_min_messages = warning", "timezone = 'UTC'",
+		"password_encryption = 'scram-sha-256'", // before 14 it is another
 	}
 	if !s.options.Durable {
 		lines = append(lines, "fsync = off", "shared_buffers = 32MB", "autovacuum = off", "max_connections = 100", "full_page_writes = off")
 	}
-	method, kind := "trust", "host"
-	if s.options.Password != "" {
-		method = "scram-sha-256"
-	}
 	if s.options.TLS {
-		if err := s.certify(); err != nil {
+		if err := certify(s.Dir, s.user); err != nil {
 			return err
 		}
 		kind = "hostssl"
@@ -167,42 +159,8 @@ func (s *PostgresServer) initialise() error {
 		fmt.Fprintf(&hba, "local %s all %s\n%s %s all 127.0.0.1/32 %s\n", what, method, kind, what, method)
 	}
 	return errors.Join(
-		s.write(filepath.Join(data, "postgresql.auto.conf"), strings.Join(lines, "\n")+"\n"),
-		s.write(filepath.Join(data, "pg_hba.conf"), hba.String()),
-	)
-}
-
-func (s *PostgresServer) write(path, text string) error {
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		return err
-	}
-	return s.user.own(path)
-}
-
-// certify makes a certificate for the loopback address that is its own authority.
-func (s *PostgresServer) certify() error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "salvor test"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		DNSNames: []string{"localhost"}, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return err
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	private := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
-	return errors.Join(
-		s.write(filepath.Join(s.Dir, "server.crt"), string(cert)),
-		s.write(filepath.Join(s.Dir, "server.key"), string(private)),
+		s.user.write(filepath.Join(data, "postgresql.auto.conf"), []byte(strings.Join(lines, "\n")+"\n")),
+		s.user.write(filepath.Join(data, "pg_hba.conf"), []byte(hba.String())),
 	)
 }
 
@@ -425,14 +383,14 @@ func (s *PostgresServer) Run(database, program string, args ...string) (string, 
 // Standby makes a server that follows this one, from a copy of its data. It ends with the test.
 func (s *PostgresServer) Standby() *PostgresServer {
 	s.t.Helper()
-	b := &PostgresServer{Bin: s.Bin, t: s.t, user: s.user, options: s.options}
-	var err error
-	if b.Dir, err = b.makeDir(); err != nil {
+	dir, err := makeDir(s.user)
+	if err != nil {
 		s.t.Fatalf("start standby: %v", err)
 	}
+	b := &PostgresServer{Dir: dir.path, Bin: s.Bin, t: s.t, user: s.user, options: s.options}
 	s.t.Cleanup(func() {
 		b.stop(syscall.SIGQUIT)
-		_ = os.RemoveAll(b.Dir)
+		dir.remove()
 	})
 	out, err := b.run("pg_basebackup", "-d", s.SocketDSN("postgres"), "-D", filepath.Join(b.Dir, "data"), "-R", "-c", "fast", "--no-sync")
 	if err != nil {

@@ -4,9 +4,6 @@ package testenv_test
 
 import (
 	"net"
-	"os"
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
@@ -71,50 +68,6 @@ func TestRedisIsSuspended(t *testing.T) {
 	if n, err := conn.Read(buf); err != nil || string(buf[:n]) != "+PONG\r\n" {
 		t.Errorf("the server answers %q, %v", buf[:n], err)
 	}
-}
-
-// TestNoServerOutlivesItsTest runs a test binary that is killed while its server runs.
-func TestNoServerOutlivesItsTest(t *testing.T) {
-	t.Parallel()
-	if os.Getenv("TESTENV_CHILD") != "" {
-		s := testenv.Redis(t)
-		_, _ = os.Stdout.WriteString("addr=" + s.Addr() + "\n")
-		<-t.Context().Done()
-		return
-	}
-	testenv.Program(t, "redis", "redis-server")
-	cmd := exec.Command(os.Args[0], "-test.run=^TestNoServerOutlivesItsTest$", "-test.timeout=30s")
-	cmd.Env = append(os.Environ(), "TESTENV_CHILD=1", "TMPDIR="+t.TempDir()) // what it cannot clean up itself
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	addr := ""
-	buf := make([]byte, 4096)
-	text := ""
-	for !strings.HasSuffix(addr, "\n") {
-		n, err := out.Read(buf)
-		if err != nil {
-			t.Fatalf("the child said %q: %v", text, err)
-		}
-		text += string(buf[:n])
-		_, addr, _ = strings.Cut(text, "addr=")
-	}
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait()
-	testenv.Eventually(t, 10*time.Second, func() string {
-		conn, err := net.DialTimeout("tcp", strings.TrimSpace(addr), time.Second)
-		if err != nil {
-			return ""
-		}
-		_ = conn.Close()
-		return "the server of a killed test still listens"
-	})
 }
 
 func TestMissingProgram(t *testing.T) {

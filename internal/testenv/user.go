@@ -42,7 +42,15 @@ func (u *user) assume(cmd *exec.Cmd) {
 	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: u.uid, Gid: u.gid}
 }
 
-// own gives a directory to the user.
+// write makes a file that only the user may read.
+func (u *user) write(path string, content []byte) error {
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		return err
+	}
+	return u.own(path)
+}
+
+// own gives a file or a directory to the user.
 func (u *user) own(path string) error {
 	if u == nil {
 		return nil

@@ -33,18 +33,18 @@ func TestCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, k := range keys {
-		if !strings.HasPrefix(k, "{salvor1}:") && !strings.HasPrefix(k, "asynq:") && k != "ready" {
+		if !strings.HasPrefix(k, "{salvor2}:") && !strings.HasPrefix(k, "asynq:") && k != "ready" {
 			t.Errorf("key %s has not the ledger's tag", k)
 		}
 	}
 	if err := f.ledger.Forget(t.Context(), "r1"); err != nil {
 		t.Fatal(err)
 	}
-	if keys, err = f.conn.Redis().Keys(t.Context(), "{salvor1}:*").Result(); err != nil {
+	if keys, err = f.conn.Redis().Keys(t.Context(), "{salvor2}:*").Result(); err != nil {
 		t.Fatal(err)
 	}
 	for _, k := range keys {
-		if k != "{salvor1}:sweep" { // when the runs of all were swept last
+		if k != "{salvor2}:sweep" { // when the runs of all were swept last
 			t.Errorf("forget left %s", k)
 		}
 	}

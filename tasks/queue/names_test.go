@@ -14,12 +14,12 @@ import (
 func TestQueueNames(t *testing.T) {
 	t.Parallel()
 	for route, want := range map[tasks.Route]string{
-		{}:                                    "salvor1.work",
-		{Hold: true}:                          "salvor1.hold",
-		{Host: "web-1"}:                       "salvor1.work.host.web-1",
-		{Host: "web-1", Hold: true}:           "salvor1.hold.host.web-1",
-		{Worker: "w", Host: "h", Hold: true}:  "salvor1.own.w",
-		{Worker: "host.web-1", Host: "other"}: "salvor1.own.host.web-1",
+		{}:                                    "salvor2.work",
+		{Hold: true}:                          "salvor2.hold",
+		{Host: "web-1"}:                       "salvor2.work.host.web-1",
+		{Host: "web-1", Hold: true}:           "salvor2.hold.host.web-1",
+		{Worker: "w", Host: "h", Hold: true}:  "salvor2.own.w",
+		{Worker: "host.web-1", Host: "other"}: "salvor2.own.host.web-1",
 	} {
 		if got := Name(route); got != want {
 			t.Errorf("queue of %+v is %s, want %s", route, got, want)

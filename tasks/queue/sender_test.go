@@ -20,7 +20,7 @@ import (
 func (f *fleet) sweepNow(run string) {
 	f.t.Helper()
 	rdb, ctx := f.conn.Redis(), f.t.Context()
-	key := "{salvor1}:r:" + run + ":out"
+	key := "{salvor2}:r:" + run + ":out"
 	waiting, err := rdb.ZRange(ctx, key, 0, -1).Result()
 	if err != nil {
 		f.t.Fatal(err)
@@ -30,7 +30,7 @@ func (f *fleet) sweepNow(run string) {
 			f.t.Fatal(err)
 		}
 	}
-	if err := rdb.Del(ctx, "{salvor1}:sweep").Err(); err != nil {
+	if err := rdb.Del(ctx, "{salvor2}:sweep").Err(); err != nil {
 		f.t.Fatal(err)
 	}
 	if err := queue.NewSweeper(f.conn, f.ledger, nil).Sweep(ctx); err != nil {

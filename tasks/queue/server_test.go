@@ -219,7 +219,7 @@ func TestStopDeletesItsQueue(t *testing.T) {
 	}
 	inspector := asynq.NewInspectorFromRedisClient(f.conn.Redis())
 	testenv.Eventually(t, soon, func() string {
-		if _, err := inspector.GetTaskInfo("salvor1.own.w9", "r1:t:1"); errors.Is(err, asynq.ErrTaskNotFound) {
+		if _, err := inspector.GetTaskInfo("salvor2.own.w9", "r1:t:1"); errors.Is(err, asynq.ErrTaskNotFound) {
 			return ""
 		}
 		return "the task was not taken"
@@ -231,7 +231,7 @@ func TestStopDeletesItsQueue(t *testing.T) {
 	if err := f.sender.Send(t.Context(), []ledger.Emission{e}); err != nil {
 		t.Fatal(err)
 	}
-	keys, err := f.conn.Redis().Keys(t.Context(), "asynq:{salvor1.own.w9}:*").Result()
+	keys, err := f.conn.Redis().Keys(t.Context(), "asynq:{salvor2.own.w9}:*").Result()
 	if err != nil {
 		t.Fatal(err)
 	}

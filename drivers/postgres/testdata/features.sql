@@ -1,5 +1,7 @@
 -- A database with every kind of object that a dump has to bring back.
 SET client_min_messages = warning;
+SELECT current_setting('server_version_num')::int >= 140000 AS since14, current_setting('server_version_num')::int >= 150000 AS since15,
+  current_setting('server_version_num')::int >= 170000 AS since17, current_setting('server_version_num')::int >= 180000 AS since18 \gset
 CREATE SCHEMA "Odd" AUTHORIZATION "Odd Owner";
 COMMENT ON SCHEMA "Odd" IS 'odd; names';
 CREATE EXTENSION hstore WITH SCHEMA "Odd";
@@ -29,7 +31,7 @@ CREATE TABLE "Odd"."types, all" (
   id bigserial PRIMARY KEY, b boolean, i2 smallint, i4 int, i8 bigint, n numeric, n2 numeric(20, 4), f4 real, f8 double precision, m money,
   c char(7), v varchar(20), t text, n_ame name, ch "char", by bytea, ts timestamp, tz timestamptz, d date, ti time, tt timetz, iv interval,
   e "Odd".mood, p point, l line, ls lseg, bx box, pa path, po polygon, ci circle, ip inet, cd cidr, mac macaddr, mac8 macaddr8, bi bit(5),
-  vb varbit, tv tsvector, tq tsquery, u uuid, x xml, j json, jb jsonb, jp jsonpath, ia int[], ta text[][], r int4range, mr int8multirange,
+  vb varbit, tv tsvector, tq tsquery, u uuid, x xml, j json, jb jsonb, jp jsonpath, ia int[], ta text[][], r int4range,
   o oid, rc regclass, rp regprocedure, lsn pg_lsn, xi xid8, sn txid_snapshot, co "Odd".pair, dm "Odd".positive, fr "Odd".floatrange, h "Odd".hstore
 );
 INSERT INTO "Odd"."types, all" VALUES
@@ -37,10 +39,14 @@ INSERT INTO "Odd"."types, all" VALUES
   '\x00ff5c0a', '-infinity', 'infinity', '0044-03-15 BC', '24:00', '12:00+05:30', '1 year -3 days 04:05:06.789', 'it''s; happy',
   '(1,2)', '{1,2,3}', '[(1,2),(3,4)]', '(1,1),(0,0)', '[(0,0),(1,1)]', '((0,0),(1,1),(1,0))', '<(1,2),3>', '::1/64', '10.0.0.0/8', '08:00:2b:01:02:03',
   '08:00:2b:01:02:03:04:05', B'10101', B'1', 'a:1 b:2A', 'a & !b', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '<a>&amp;</a>', '{"a" : 1, "a":2}', '{"b":null}',
-  '$.a[*]', '{1,NULL,3}', '{{a,"b c"},{"\"",NULL}}', '[1,5)', '{[1,2),[5,9)}', 1, 'pg_class', 'now()', '16/B374D848', '42', '10:20:10,14', '(1,"x,y")', 5, '[1.5,2.5]',
+  '$.a[*]', '{1,NULL,3}', '{{a,"b c"},{"\"",NULL}}', '[1,5)', 1, 'pg_class', 'now()', '16/B374D848', '42', '10:20:10,14', '(1,"x,y")', 5, '[1.5,2.5]',
   'a=>1, "b c"=>NULL') ON CONFLICT DO NOTHING;
 INSERT INTO "Odd"."types, all" (t) VALUES (NULL), (''), ('\.'), (E'\\N'), (repeat('x', 100000));
 COMMENT ON COLUMN "Odd"."types, all".t IS 'text';
+\if :since14
+ALTER TABLE "Odd"."types, all" ADD mr int8multirange;
+UPDATE "Odd"."types, all" SET mr = '{[1,2),[5,9)}';
+\endif
 ALTER TABLE "Odd"."types, all" OWNER TO "Odd Owner";
 GRANT SELECT (t), UPDATE (i4) ON "Odd"."types, all" TO reader WITH GRANT OPTION;
 
@@ -85,6 +91,37 @@ CREATE STATISTICS wide_statistics ON id, a FROM wide;
 CREATE TABLE "100% / a.b" ("select" int PRIMARY KEY, "a""b" text);
 INSERT INTO "100% / a.b" VALUES (1, 'x');
 
+\if :since14
+CREATE TABLE compressed (a text COMPRESSION pglz);
+INSERT INTO compressed VALUES (repeat('x', 10000));
+CREATE FUNCTION atomic() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT 2; END;
+\endif
+\if :since15
+CREATE TABLE no_distinct (a int, UNIQUE NULLS NOT DISTINCT (a));
+INSERT INTO no_distinct VALUES (NULL);
+CREATE VIEW invoker WITH (security_invoker = true) AS SELECT * FROM wide;
+\endif
+\if :since17
+CREATE TABLE part_identity (id int GENERATED ALWAYS AS IDENTITY, a int) PARTITION BY LIST (a);
+CREATE TABLE part_identity_1 PARTITION OF part_identity FOR VALUES IN (1);
+INSERT INTO part_identity (a) VALUES (1), (1);
+CREATE COLLATION "Odd".builtin (provider = builtin, locale = 'C.UTF-8');
+\endif
+\if :since18
+CREATE TABLE computed (a int, b int GENERATED ALWAYS AS (a * 2) VIRTUAL, c int GENERATED ALWAYS AS (a * 3) STORED, d int);
+INSERT INTO computed (a, d) VALUES (1, 2), (NULL, 3);
+CREATE TABLE period (id int, during daterange, PRIMARY KEY (id, during WITHOUT OVERLAPS));
+INSERT INTO period VALUES (1, '[2020-01-01,2021-01-01)'), (1, '[2021-01-01,2022-01-01)');
+CREATE TABLE period_of (id int, during daterange, FOREIGN KEY (id, PERIOD during) REFERENCES period (id, PERIOD during));
+INSERT INTO period_of VALUES (1, '[2020-06-01,2021-06-01)');
+ALTER TABLE wide ADD CONSTRAINT not_enforced CHECK (id < 0) NOT ENFORCED;
+ALTER TABLE child ADD CONSTRAINT some_null NOT NULL c NOT VALID;
+ALTER TABLE dropped ADD CONSTRAINT named_not_null NOT NULL a;
+CREATE TABLE loose (a int REFERENCES self NOT ENFORCED);
+INSERT INTO loose VALUES (99);
+CREATE PUBLICATION computed_only FOR TABLE computed WITH (publish_generated_columns = stored);
+\endif
+
 -- Rules, triggers, views.
 CREATE FUNCTION touched() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''a trigger fired''; END';
 CREATE TRIGGER touch BEFORE INSERT ON customer FOR EACH ROW EXECUTE FUNCTION touched();
@@ -109,10 +146,30 @@ SELECT lo_from_bytea(5003, 'small');
 ALTER LARGE OBJECT 5003 OWNER TO "Odd Owner";
 GRANT SELECT ON LARGE OBJECT 5003 TO reader;
 COMMENT ON LARGE OBJECT 5001 IS 'it''s large';
+SELECT lo_from_bytea(i, '') FROM generate_series(5004, 5009) i;
+COMMENT ON LARGE OBJECT 5004 IS E'several\n"lines; \\ and\ttabs';
+GRANT ALL ON LARGE OBJECT 5004 TO PUBLIC;
+ALTER LARGE OBJECT 5005 OWNER TO "Odd Owner";
+REVOKE UPDATE ON LARGE OBJECT 5005 FROM "Odd Owner";
+REVOKE ALL ON LARGE OBJECT 5006 FROM CURRENT_USER;
+GRANT SELECT, UPDATE ON LARGE OBJECT 5007 TO reader WITH GRANT OPTION;
+SET ROLE reader;
+GRANT SELECT ON LARGE OBJECT 5007 TO "Odd Owner" WITH GRANT OPTION;
+GRANT UPDATE ON LARGE OBJECT 5007 TO PUBLIC;
+RESET ROLE;
+ALTER LARGE OBJECT 5008 OWNER TO "Odd Owner";
+GRANT ALL ON LARGE OBJECT 5008 TO "Odd Owner" WITH GRANT OPTION;
+\if :since18
+ALTER DEFAULT PRIVILEGES FOR ROLE "Odd Owner" GRANT SELECT ON LARGE OBJECTS TO reader;
+\endif
 CREATE SERVER other FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host 'nowhere');
 CREATE USER MAPPING FOR reader SERVER other OPTIONS (user 'x');
 CREATE FOREIGN TABLE far (a int) SERVER other;
+\if :since15
 CREATE PUBLICATION wide_only FOR TABLE wide (id, a) WHERE (id > 5), customer (id, name);
+\else
+CREATE PUBLICATION wide_only FOR TABLE wide, customer;
+\endif
 CREATE PUBLICATION everything FOR ALL TABLES;
 ALTER DEFAULT PRIVILEGES FOR ROLE "Odd Owner" IN SCHEMA "Odd" GRANT SELECT ON TABLES TO reader;
 CREATE FUNCTION watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN IF tg_tag NOT IN (''COMMENT'', ''REFRESH MATERIALIZED VIEW'') THEN RAISE EXCEPTION ''an event trigger fired''; END IF; END';

@@ -1,0 +1,565 @@
+package mysql
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"salvor/drivers"
+)
+
+// facts is what the manifest keeps of a view.
+type facts struct {
+	Version       string `json:"server_version"`
+	VersionNumber int    `json:"server_version_num"`
+	Flavour       string `json:"flavour"`
+	ServerID      string `json:"server_id,omitempty"`
+	ServerUUID    string `json:"server_uuid,omitempty"`
+	Database      string `json:"database"`
+	Charset       string `json:"charset"`
+	Collation     string `json:"collation"`
+	TimeZone      string `json:"time_zone,omitempty"`
+	// Method is how the sessions came to see one moment: "lock", "position" or "one session".
+	Method   string `json:"method"`
+	Sessions int    `json:"sessions"`
+	// GTID and the position in the binary log are those of the view: what comes up to them is in it.
+	GTID     string `json:"gtid,omitempty"`
+	File     string `json:"binlog_file,omitempty"`
+	Position string `json:"binlog_position,omitempty"`
+	// Locked is for how many milliseconds commits had to wait.
+	Locked int64 `json:"locked_ms,omitempty"`
+	// Clock is the database's own time directly before the view was opened.
+	Clock time.Time `json:"clock"`
+	// Oldest is a time before which no transaction began that was open then: what they change is not in the view, though it may
+	// carry times from then on. OldestHidden tells that the account may not see them.
+	Oldest       time.Time `json:"oldest_transaction"`
+	OldestHidden bool      `json:"oldest_transaction_hidden,omitempty"`
+	Tables       int       `json:"tables"`
+	Size         int64     `json:"size"`
+	// Inconsistent are tables without transactions that are read as they are when their turn comes; Current those of whose
+	// history only the rows of today are dumped; WithoutRows those whose engine keeps rows elsewhere.
+	Inconsistent []string `json:"inconsistent_tables,omitempty"`
+	Current      []string `json:"without_history,omitempty"`
+	WithoutRows  []string `json:"without_rows,omitempty"`
+	// Unknown are accounts that the server's table lists and the server does not know, so that they are not dumped.
+	Unknown []string `json:"unknown_accounts,omitempty"`
+}
+
+// The ways of opening a view.
+const (
+	methodLock     = "lock"
+	methodPosition = "position"
+	methodOne      = "one session"
+)
+
+const (
+	freezeTries = 5
+	// keepers is the number of sessions beside those for parts, which keep the tables' definitions and stand in for the dead.
+	keepers = 2
+	// mostSpooled bounds the tables without transactions that are read while writers wait.
+	mostSpooled = 64 << 20
+)
+
+// errNoLock tells that the account may not hold the server still.
+var errNoLock = errors.New("the account may not lock the server")
+
+// errGaveUp tells that the lock was not had in time.
+var errGaveUp = errors.New("others would have had to wait too long")
+
+// Freeze opens the sessions of a view. Others wait for it for at most the option's lock_timeout, in all.
+func (s *Source) Freeze(ctx context.Context) (drivers.View, error) {
+	for try := 1; ; try++ {
+		v, err := s.freeze(ctx)
+		if err == nil {
+			return v, nil
+		}
+		err = told(ctx, err)
+		// A table that vanished, or was changed, between the list and the lock is not so in the next list.
+		again := ctx.Err() == nil && isCode(err, codeNoTable, codeChangedTable, codeDeadlock, codeNoColumn) || errors.Is(err, errBeingChanged)
+		if !again || try == freezeTries {
+			return nil, fmt.Errorf("freeze database %s: %w", s.place.database, err)
+		}
+	}
+}
+
+// freezing is a view that is being opened.
+type freezing struct {
+	*view
+	side     *conn // asks what no session of the view may
+	lock     *conn // holds the server still
+	plan     lockPlan
+	sessions []*session
+	tables   []*table
+	entries  []*entry
+	auto     map[string]uint64
+	facts    facts
+	locked   time.Time
+}
+
+// freeze opens the view once. All sessions are connected before anything is locked.
+func (s *Source) freeze(ctx context.Context) (_ *view, err error) {
+	f := &freezing{view: &view{source: s}}
+	defer func() {
+		if f.lock != nil {
+			f.lock.close() // which lets go of whatever it holds
+		}
+		if f.side != nil {
+			f.side.close()
+		}
+		if err == nil {
+			return
+		}
+		for _, session := range f.sessions {
+			session.close()
+		}
+		if f.spool != nil {
+			err = errors.Join(err, f.spool.close())
+		}
+	}()
+	if f.side, err = s.connect(ctx, "freeze: list"); err != nil {
+		return nil, s.explain(err)
+	}
+	for _, sql := range []string{fmt.Sprintf("SET SESSION lock_wait_timeout=%d", int(sideLockWait.Seconds())), "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"} {
+		if err := f.side.exec(ctx, sql); err != nil {
+			return nil, fmt.Errorf("prepare session: %w", classify(err))
+		}
+	}
+	f.server = f.side.server
+	f.plan = f.server.lockPlan()
+	if err := f.connect(ctx, s.sessions+keepers); err != nil {
+		return nil, err
+	}
+	if f.lock, err = s.connect(ctx, "freeze: lock"); err != nil {
+		return nil, s.explain(err)
+	}
+	err = f.openLocked(ctx)
+	if errors.Is(err, errNoLock) {
+		err = f.openUnlocked(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := f.finish(ctx); err != nil {
+		return nil, err
+	}
+	return f.view, nil
+}
+
+// connect opens sessions that have no transaction yet.
+func (f *freezing) connect(ctx context.Context, n int) error {
+	f.sessions = make([]*session, n)
+	group, groupCtx := errgroup.WithContext(ctx)
+	for i := range f.sessions {
+		group.Go(func() error {
+			c, err := f.source.connect(groupCtx, "dump")
+			if err != nil {
+				return err
+			}
+			f.sessions[i] = &session{conn: c, keeps: i < keepers || n == 1}
+			return c.exec(groupCtx, fmt.Sprintf("SET SESSION lock_wait_timeout=%d", int(sessionLockWait.Seconds())))
+		})
+	}
+	err := group.Wait()
+	if err != nil {
+		for _, session := range f.sessions {
+			if session != nil {
+				session.close()
+			}
+		}
+		f.sessions = nil
+		return f.source.explain(told(ctx, err))
+	}
+	return nil
+}
+
+// openLocked opens the sessions while the server's lock keeps every commit away.
+func (f *freezing) openLocked(ctx context.Context) error {
+	limit := f.source.lockLimit
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errGaveUp)
+	defer cancel()
+	// Whoever waits for the lock makes others wait behind it. The server is told by another session to stop that.
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		f.lock.interrupt(ctx)
+	})
+	defer func() {
+		if !stop() {
+			<-stopped
+		}
+	}()
+	hold := func(list []string, optional bool) error {
+		for _, sql := range list {
+			err := f.lock.exec(context.WithoutCancel(ctx), sql)
+			if optional && isCode(err, codePrivilege) {
+				f.plan.ddl = nil
+				return nil
+			}
+			if err != nil || ctx.Err() != nil {
+				return f.lockError(ctx, sql, err)
+			}
+		}
+		return nil
+	}
+	if err := f.lock.exec(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout=%d", max(int(limit.Seconds()), 1))); err != nil {
+		return classify(err)
+	}
+	if err := hold(f.plan.ddl, f.plan.ddlOptional); err != nil {
+		return err
+	}
+	if len(f.plan.ddl) > 0 {
+		if err := f.list(ctx); err != nil {
+			return gaveUp(ctx, err)
+		}
+	} else {
+		if err := f.listTables(ctx); err != nil {
+			return gaveUp(ctx, err)
+		}
+		if err := f.guard(ctx); err != nil {
+			return gaveUp(ctx, err)
+		}
+	}
+	if err := f.checkOutside(); err != nil {
+		return err
+	}
+	if err := f.moment(ctx); err != nil {
+		return gaveUp(ctx, err)
+	}
+	f.locked = time.Now()
+	if err := hold(f.plan.all, false); err != nil {
+		return err
+	}
+	if err := f.underLock(ctx); err != nil {
+		return gaveUp(ctx, err)
+	}
+	f.facts.Locked = time.Since(f.locked).Milliseconds()
+	f.facts.Method = methodLock
+	// From here on nobody waits any more, whatever becomes of the view.
+	allow := f.plan.allow
+	if len(allow) == 0 {
+		allow = f.plan.release
+	}
+	for _, sql := range allow {
+		if err := f.lock.exec(context.WithoutCancel(ctx), sql); err != nil {
+			return fmt.Errorf("unlock: %w", classify(err))
+		}
+	}
+	return nil
+}
+
+// underLock does all that must be of the view's moment.
+func (f *freezing) underLock(ctx context.Context) error {
+	if err := f.readPosition(ctx, f.lock); err != nil {
+		return err
+	}
+	if err := f.begin(ctx); err != nil {
+		return err
+	}
+	if err := f.keepDefinitions(ctx); err != nil {
+		return err
+	}
+	if err := f.readCounters(ctx); err != nil {
+		return err
+	}
+	return f.spoolOutside(ctx)
+}
+
+// gaveUp says that the time was over where it was.
+func gaveUp(ctx context.Context, err error) error {
+	if err != nil && errors.Is(context.Cause(ctx), errGaveUp) {
+		return drivers.WithHint(fmt.Errorf("lock the server: %w: %w: %w", drivers.ErrFailed, errGaveUp, err),
+			"try again when whoever has locked a table or changes one has ended, or raise lock_timeout")
+	}
+	return err
+}
+
+// lockError says why the lock could not be had, and who may be in the way.
+func (f *freezing) lockError(ctx context.Context, sql string, err error) error {
+	what := fmt.Sprintf("lock the server (%s)", sql)
+	timeOver := errors.Is(context.Cause(ctx), errGaveUp) || isCode(err, codeLockWait)
+	switch {
+	case isCode(err, codePrivilege):
+		return fmt.Errorf("%s: %w: %w", what, errNoLock, classify(err))
+	case !timeOver && err == nil:
+		return context.Cause(ctx)
+	case !timeOver:
+		return fmt.Errorf("%s: %w", what, classify(told(ctx, err)))
+	}
+	// Whoever waits behind the lock goes on before anything else is asked.
+	f.lock.close()
+	who := f.slowest(context.WithoutCancel(ctx))
+	return drivers.WithHint(fmt.Errorf("%s: %w: it was not had within %s, and %w%s", what, drivers.ErrFailed, f.source.lockLimit, errGaveUp, who),
+		"try again when long statements and transactions have ended, or raise lock_timeout")
+}
+
+// slowest names what has been running the longest, as far as the account may see it.
+func (f *freezing) slowest(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	list, err := f.side.rows(ctx, `SELECT ID, USER, TIME, COALESCE(STATE, '') FROM information_schema.PROCESSLIST
+		WHERE COMMAND IN ('Query', 'Execute') AND ID <> CONNECTION_ID() AND USER NOT IN ('system user', 'event_scheduler') ORDER BY TIME DESC LIMIT 1`)
+	if err != nil || len(list) == 0 {
+		return ""
+	}
+	r := list[0]
+	return fmt.Sprintf("; the longest statement is of session %s, user %s, since %s seconds (%s)", r[0], r[1], r[2], strings.ToLower(r[3]))
+}
+
+// sideLockWait is how long a table's definition is waited for while the view is opened. Somebody who changes a table may wait for
+// the server's lock, and keep the table for himself meanwhile; the lock is let go of then, and taken again.
+const sideLockWait = 5 * time.Second
+
+// errBeingChanged tells of such a table.
+var errBeingChanged = errors.New("a table is being changed")
+
+// list reads what there is and how it is defined.
+func (f *freezing) list(ctx context.Context) error {
+	if err := f.listTables(ctx); err != nil {
+		return err
+	}
+	if err := f.guard(ctx); err != nil {
+		return err
+	}
+	var err error
+	f.entries, err = f.source.collect(ctx, f.side, f.tables)
+	return err
+}
+
+func (f *freezing) listTables(ctx context.Context) error {
+	var err error
+	f.tables, err = f.source.listTables(ctx, f.side)
+	return err
+}
+
+// checkOutside tells whether tables without transactions can be dumped as of the view's moment.
+func (f *freezing) checkOutside() error {
+	var size int64
+	var names []string
+	for _, t := range f.tables {
+		if t.outside && !t.noData {
+			size += t.size
+			names = append(names, fmt.Sprintf("%s (%s)", t.name, t.engine))
+		}
+	}
+	if size <= mostSpooled || f.source.options.AllowInconsistent {
+		return nil
+	}
+	return fmt.Errorf("%w: tables without transactions, of %d MiB in all, are not in a snapshot: %s", errOutside, size>>20, strings.Join(names[:min(len(names), 10)], ", "))
+}
+
+// errOutside tells of tables that no snapshot holds.
+var errOutside = drivers.WithHint(drivers.ErrFailed,
+	"ALTER TABLE … ENGINE=InnoDB, exclude them (exclude_tables, exclude_table_data), or dump them as they are when they are read (allow_inconsistent: true)")
+
+// begin begins the transactions of all sessions.
+func (f *freezing) begin(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, session := range f.sessions {
+		group.Go(func() error { return session.exec(ctx, beginSQL) })
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("begin: %w", classify(told(ctx, err)))
+	}
+	return nil
+}
+
+// definitionBatch bounds the length of a statement that touches tables.
+const definitionBatch = 50
+
+// guard keeps the definitions of the tables from before anybody has to wait until the view's own sessions do: nothing that asks for
+// them under the lock has to wait for whoever changes one.
+func (f *freezing) guard(ctx context.Context) error {
+	if err := f.side.exec(ctx, "START TRANSACTION"); err != nil {
+		return fmt.Errorf("begin: %w", classify(err))
+	}
+	if err := f.touch(ctx, f.side); err != nil {
+		return err
+	}
+	return f.checkVisible(ctx)
+}
+
+// keepDefinitions makes the keepers touch every table, so that whoever wants to change one waits until the view ends.
+func (f *freezing) keepDefinitions(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, session := range f.sessions {
+		if session.keeps {
+			group.Go(func() error { return f.touch(ctx, session.conn) })
+		}
+	}
+	return group.Wait()
+}
+
+// touch reads nothing from every table, in the transaction that is open.
+func (f *freezing) touch(ctx context.Context, c *conn) error {
+	var list []string
+	flush := func() error {
+		if len(list) == 0 {
+			return nil
+		}
+		_, err := c.rows(ctx, strings.Join(list, " UNION ALL "))
+		list = list[:0]
+		switch {
+		case isCode(err, codeTableDenied, codeColumnDenied):
+			return drivers.WithHint(classify(err), hintSelect)
+		case isCode(err, codeLockWait):
+			return fmt.Errorf("%w: %w", errBeingChanged, err)
+		case err != nil:
+			return fmt.Errorf("touch tables: %w", classify(err))
+		}
+		return nil
+	}
+	for _, t := range f.tables {
+		if t.kind != baseTable || !hasOwnRows(t.engine) {
+			continue
+		}
+		if list = append(list, "(SELECT 1 FROM "+ident(t.name)+" LIMIT 0)"); len(list) == definitionBatch {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
+
+// readCounters reads what changes without any transaction: the next values of AUTO_INCREMENT and of sequences.
+func (f *freezing) readCounters(ctx context.Context) error {
+	var err error
+	f.auto, err = readAuto(ctx, f.side)
+	if err != nil {
+		return err
+	}
+	for _, t := range f.tables {
+		if t.kind != sequenceTable {
+			continue
+		}
+		e, err := sequenceState(ctx, f.side, t.name)
+		if err != nil {
+			return err
+		}
+		f.entries = append(f.entries, e)
+	}
+	return nil
+}
+
+// readAuto reads the next values of AUTO_INCREMENT by table.
+func readAuto(ctx context.Context, c *conn) (map[string]uint64, error) {
+	list, err := c.catalog(ctx, "SELECT TABLE_NAME, AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND AUTO_INCREMENT IS NOT NULL")
+	if err != nil {
+		return nil, fmt.Errorf("read AUTO_INCREMENT: %w", classify(err))
+	}
+	auto := make(map[string]uint64, len(list))
+	for _, r := range list {
+		var n uint64
+		if _, err := fmt.Sscan(r[1], &n); err != nil {
+			return nil, fmt.Errorf("read AUTO_INCREMENT of %s: %w", r[0], err)
+		}
+		auto[r[0]] = n
+	}
+	return auto, nil
+}
+
+// sequenceState is the statement that sets the state of a sequence.
+func sequenceState(ctx context.Context, c *conn, name string) (*entry, error) {
+	list, err := c.rows(ctx, "SELECT next_not_cached_value, cycle_count FROM "+ident(name))
+	if err != nil || len(list) != 1 {
+		if isCode(err, codeTableDenied) {
+			return nil, drivers.WithHint(fmt.Errorf("read sequence %s: %w", name, classify(err)), hintSelect)
+		}
+		return nil, fmt.Errorf("read sequence %s: %w", name, classify(errors.Join(err, ctx.Err())))
+	}
+	return &entry{Kind: entrySetval, Name: name, sql: fmt.Sprintf("DO SETVAL(%s, %s, 0, %s)", ident(name), list[0][0], list[0][1])}, nil
+}
+
+// spoolOutside reads tables without transactions, while nobody can write to them.
+func (f *freezing) spoolOutside(ctx context.Context) error {
+	for _, t := range f.tables {
+		if !t.outside || t.noData {
+			continue
+		}
+		if f.source.options.AllowInconsistent && t.size > mostSpooled {
+			f.facts.Inconsistent = append(f.facts.Inconsistent, t.name)
+			continue
+		}
+		if f.spool == nil {
+			var err error
+			if f.spool, err = newSpool(f.source.scratch); err != nil {
+				return err
+			}
+		}
+		r := t.whole()
+		if err := f.spool.add(ctx, f.side, &r, 4*mostSpooled); err != nil {
+			return err
+		}
+		t.spool = r.Spool
+	}
+	return nil
+}
+
+// finish reads what need not be of the moment, and lists the parts.
+func (f *freezing) finish(ctx context.Context) error {
+	if f.entries == nil || len(ofKinds(f.entries, entrySetval)) == len(f.entries) {
+		// The server has no lock for definitions. The tables' are kept by the sessions; the others are read now.
+		states := f.entries
+		entries, err := f.source.collect(ctx, f.side, f.tables)
+		if err != nil {
+			return err
+		}
+		f.entries = append(entries, states...)
+	}
+	if f.facts.Method == methodLock && len(f.plan.allow) > 0 {
+		for _, sql := range f.plan.release {
+			if err := f.lock.exec(ctx, sql); err != nil && !isCode(err, codePrivilege) {
+				return fmt.Errorf("unlock: %w", classify(err))
+			}
+		}
+	}
+	db, err := f.describe(ctx)
+	if err != nil {
+		return err
+	}
+	if err := f.writeSchema(); err != nil {
+		return err
+	}
+	if f.source.options.Globals {
+		if f.globals, f.facts.Unknown, err = collectGlobals(ctx, f.side); err != nil {
+			return err
+		}
+	}
+	f.pool = newPool(max(len(f.sessions)-keepers, 1), f.sessions)
+	for _, t := range f.tables {
+		if t.noData && t.kind == baseTable && !hasOwnRows(t.engine) {
+			f.facts.WithoutRows = append(f.facts.WithoutRows, t.name)
+		}
+		if t.versioned == versionedByTransaction {
+			f.facts.Current = append(f.facts.Current, t.name)
+		}
+	}
+	if f.view.facts, err = json.Marshal(f.facts); err != nil {
+		return fmt.Errorf("describe view: %w", err)
+	}
+	return f.listParts(ctx, db)
+}
+
+// writeSchema puts the counters into the definitions, orders them, and writes them.
+func (f *freezing) writeSchema() error {
+	for _, e := range f.entries {
+		if e.Kind != entryTable {
+			continue
+		}
+		sql, err := withAutoIncrement(e.sql, f.auto[e.Name])
+		if err != nil {
+			return fmt.Errorf("read %s: %w", e.label(), err)
+		}
+		e.sql = sql
+	}
+	ordered := ofKinds(f.entries, entrySequence, entrySetval)
+	ordered = append(ordered, ofKinds(f.entries, entryTable, entryPackage, entryBody, entryFunction, entryRoutine, entryView, entryTrigger, entryEvent)...)
+	var err error
+	f.schema, err = writeEntries(ordered)
+	return err
+}

@@ -1,0 +1,183 @@
+package mysql
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"salvor/drivers"
+)
+
+// The server shows triggers, events and routines only to those who have certain rights, and says nothing of the others: a dump
+// by an account without these rights would lack them in silence. So the rights themselves are looked at.
+
+// grant is what an account has on something.
+type grant struct {
+	rights   []string // in capitals
+	database string   // a pattern; * for all
+	table    string   // * for all
+}
+
+// grants are the rights of the session's account and of its roles.
+type grants struct {
+	list []grant
+	// unknown tells that not all of them could be read.
+	unknown bool
+}
+
+// parseGrant reads a line of SHOW GRANTS. role is the name of a role that the line gives, quoted.
+func parseGrant(line string) (g grant, role string, ok bool) {
+	w, err := wordsOf(line)
+	if err != nil || len(w) < 4 || !strings.EqualFold(w[0], "GRANT") {
+		return g, "", false
+	}
+	on := slices.IndexFunc(w, func(s string) bool { return strings.EqualFold(s, "ON") })
+	if on < 0 {
+		to := slices.IndexFunc(w, func(s string) bool { return strings.EqualFold(s, "TO") })
+		if to < 0 {
+			return g, "", false
+		}
+		return g, strings.Join(w[1:to], ""), true
+	}
+	depth := 0
+	right := []string{}
+	flush := func() {
+		if len(right) > 0 {
+			g.rights = append(g.rights, strings.ToUpper(strings.Join(right, " ")))
+		}
+		right = right[:0]
+	}
+	for _, word := range w[1:on] {
+		switch {
+		case word == "(":
+			depth++
+		case word == ")":
+			depth--
+		case depth > 0:
+		case word == ",":
+			flush()
+		default:
+			right = append(right, word)
+		}
+	}
+	flush()
+	at := on + 1
+	if at+2 < len(w) && (strings.EqualFold(w[at], "TABLE") || strings.EqualFold(w[at], "PROCEDURE") || strings.EqualFold(w[at], "FUNCTION") || strings.EqualFold(w[at], "PACKAGE")) {
+		return g, "", false // of single routines
+	}
+	if at+2 >= len(w) || w[at+1] != "." {
+		return g, "", false
+	}
+	g.database, g.table = unquoteName(w[at]), unquoteName(w[at+2])
+	return g, "", true
+}
+
+// readGrants reads the rights of the session's account.
+func (c *conn) readGrants(ctx context.Context) (grants, error) {
+	var all grants
+	seen := make(map[string]bool)
+	var read func(sql string) error
+	read = func(sql string) error {
+		if seen[sql] {
+			return nil
+		}
+		seen[sql] = true
+		list, err := c.rows(ctx, sql)
+		if isServers(err) {
+			all.unknown = true // a server without accounts, or a role that is not shown
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read rights: %w", err)
+		}
+		for _, r := range list {
+			g, role, ok := parseGrant(r[0])
+			switch {
+			case !ok:
+			case role != "":
+				if err := read("SHOW GRANTS FOR " + role); err != nil {
+					return err
+				}
+			default:
+				all.list = append(all.list, g)
+			}
+		}
+		return nil
+	}
+	err := read("SHOW GRANTS")
+	return all, err
+}
+
+// have tells whether the account has one of the rights on a database, or on a table of it.
+func (g grants) have(database, table string, rights ...string) bool {
+	if g.unknown {
+		return true
+	}
+	for _, one := range g.list {
+		if one.database != "*" && !strings.EqualFold(one.database, database) && !fitsGrant(one.database, database) {
+			continue
+		}
+		if one.table != "*" && one.table != table {
+			continue
+		}
+		if slices.ContainsFunc(one.rights, func(r string) bool {
+			return r == "ALL PRIVILEGES" || r == "ALL" || slices.Contains(rights, r)
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
+// fitsGrant tells whether a database fits the pattern of a grant: % is any text, _ any character, a backslash takes what follows.
+func fitsGrant(pattern, name string) bool {
+	if pattern == "" {
+		return name == ""
+	}
+	switch pattern[0] {
+	case '%':
+		for i := range len(name) + 1 {
+			if fitsGrant(pattern[1:], name[i:]) {
+				return true
+			}
+		}
+		return false
+	case '_':
+		return name != "" && fitsGrant(pattern[1:], name[1:])
+	case '\\':
+		if len(pattern) > 1 {
+			pattern = pattern[1:]
+		}
+	}
+	return name != "" && name[0] == pattern[0] && fitsGrant(pattern[1:], name[1:])
+}
+
+// checkVisible tells before anything is read what the account would not be shown.
+func (f *freezing) checkVisible(ctx context.Context) error {
+	g, err := f.side.readGrants(ctx)
+	if err != nil {
+		return err
+	}
+	database := f.source.place.database
+	refuse := func(what, hint string) error {
+		return drivers.WithHint(fmt.Errorf("dump database %s: %w: the account would not be shown its %s", database, drivers.ErrAccess, what), hint)
+	}
+	for _, t := range f.tables {
+		if t.kind == baseTable && !g.have(database, t.name, "TRIGGER") {
+			return refuse("triggers (of table "+t.name+")", "GRANT TRIGGER on the database TO the account")
+		}
+	}
+	if f.source.options.selective() {
+		return nil
+	}
+	if !g.have(database, "*", "EVENT") {
+		return refuse("events", "GRANT EVENT on the database TO the account")
+	}
+	shown := g.have(database, "*", "EXECUTE", "CREATE ROUTINE", "ALTER ROUTINE", "SHOW CREATE ROUTINE") ||
+		g.have("mysql", "proc", "SELECT") || g.have("*", "*", "SHOW_ROUTINE", "SELECT")
+	if !shown {
+		return refuse("procedures and functions", f.server.routineHint())
+	}
+	return nil
+}

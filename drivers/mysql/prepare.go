@@ -1,0 +1,453 @@
+package mysql
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"strings"
+
+	"salvor/drivers"
+)
+
+// errChanged tells that the target is no longer what it was found to be: it is to be looked at again.
+var errChanged = errors.New("the target changed while it was prepared")
+
+// prepareTries bounds how often a target is looked at again that changed meanwhile.
+const prepareTries = 3
+
+// Prepare makes the database where it is absent, its sequences, and its tables without secondary indexes. What an earlier
+// attempt of the run did is not done again.
+func (s *Source) Prepare(ctx context.Context, target drivers.Target, parts []drivers.Part) error {
+	r, err := s.readRecipe(ctx, target, parts)
+	if err != nil {
+		return told(ctx, err)
+	}
+	for try := 1; ; try++ {
+		err := s.prepare(ctx, r)
+		if !errors.Is(err, errChanged) || ctx.Err() != nil || try == prepareTries {
+			return told(ctx, err)
+		}
+	}
+}
+
+// prepare looks at the target and makes it ready, while no other restore can change what it is.
+func (s *Source) prepare(ctx context.Context, r *recipe) error {
+	m, err := s.beginBeside(ctx, r.target, taskPrepare)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	if err := m.lockTask(ctx); err != nil {
+		return err
+	}
+	if err := m.lockTarget(ctx); err != nil {
+		return err
+	}
+	f, err := s.look(ctx, r.target, r.c, r.schema)
+	if err != nil {
+		return err
+	}
+	if err := s.verdict(r.target, f); err != nil {
+		return err
+	}
+	if err := s.first(ctx, r.target, f); err != nil {
+		return err
+	}
+	only := len(r.target.Only) > 0
+	fresh := false
+	switch {
+	case f.state == stateForeign && only:
+		if err := s.discard(ctx, f); err != nil {
+			return err
+		}
+		return errChanged // what is there now is to be looked at
+	case f.state == stateAbsent:
+		if err := m.createDatabase(ctx, s.place.database, r.c.schemaRef.Database); err != nil {
+			return err
+		}
+		fresh = true
+	case f.state == stateForeign, f.state == stateOccupied && !only:
+		if err := m.replaceDatabase(ctx, r); err != nil {
+			return err
+		}
+		fresh = true
+	}
+	w, err := s.begin(ctx, r.target, taskPrepare, m.token)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	if f.state != stateBegun {
+		if err := w.beginRun(ctx, f.state, fresh, only, r.c); err != nil {
+			return err
+		}
+	}
+	w.again = f.state == stateBegun
+	if err := w.register(ctx); err != nil {
+		return err
+	}
+	if _, err := w.endEarlier(ctx); err != nil {
+		return err
+	}
+	if f.state == stateEqual {
+		return nil
+	}
+	err = w.fill(ctx, r)
+	if err != nil && ctx.Err() == nil && isLasting(err) {
+		err = errors.Join(err, w.abandon(ctx))
+	}
+	return err
+}
+
+// beginBeside opens a session on no database: one that can make and drop the target's.
+func (s *Source) beginBeside(ctx context.Context, target drivers.Target, task string) (*work, error) {
+	w, err := s.at("").begin(ctx, target, task, "")
+	if err != nil {
+		return nil, err
+	}
+	w.source = s
+	return w, nil
+}
+
+// isLasting tells whether an error would come again.
+func isLasting(err error) bool {
+	for _, class := range []error{drivers.ErrFailed, drivers.ErrAccess, drivers.ErrInvalid, drivers.ErrCorrupt, drivers.ErrNotFound} {
+		if errors.Is(err, class) {
+			return true
+		}
+	}
+	return false
+}
+
+// abandon removes the restore's own tables where nothing was restored: they would keep other restores out.
+func (w *work) abandon(ctx context.Context) error {
+	if w.broken {
+		return nil
+	}
+	w.rollback(ctx)
+	n, err := w.text(ctx, "SELECT (SELECT COUNT(*) FROM "+progressDone+" WHERE item NOT LIKE 'globals/%') + (SELECT fresh FROM "+progressRun+")")
+	if err == nil && n == "0" {
+		err = w.ddl(ctx, dropProgressSQL)
+	}
+	if err != nil {
+		return fmt.Errorf("remove the restore's own tables: %w", classify(err))
+	}
+	return nil
+}
+
+// createSQL makes a database like the dumped one.
+func (d *database) createSQL(s dialect, name string) string {
+	sql := "CREATE DATABASE " + ident(name) + " CHARACTER SET " + d.Charset + " COLLATE " + d.Collation
+	if d.Comment != "" && s.isMariaDB(100500) {
+		sql += " COMMENT " + literal(d.Comment)
+	}
+	return sql
+}
+
+// createDatabase makes the target. Whether it is there already was looked at before; one that came since is no harm, as what is
+// in it is looked at again.
+func (w *work) createDatabase(ctx context.Context, name string, d *database) error {
+	sql := d.createSQL(w.server, name)
+	err := w.ddl(ctx, sql)
+	switch {
+	case err == nil:
+		return nil
+	case isCode(err, codeDatabaseExists):
+		return errChanged
+	case isCode(err, codeDatabaseDenied, codePrivilege):
+		return drivers.WithHint(statementError("create database "+name, sql, err),
+			"grant the account CREATE on the database, or have it created and restore into it without --create and --clean")
+	}
+	return statementError("create database "+name, sql, told(ctx, err))
+}
+
+// newPrefix begins the names of databases in which definitions are tried.
+const newPrefix = "salvor_new_"
+
+// replaceDatabase drops the target with all that is in it and makes it anew. A database cannot be renamed, so the new one cannot
+// be made beside it; but its definitions are: what the server refuses of them, it refuses while the old one is still there.
+func (w *work) replaceDatabase(ctx context.Context, r *recipe) error {
+	name := w.source.place.database
+	if err := w.rehearse(ctx, r, fmt.Sprintf("%s%08x_%08x", newPrefix, crc32.ChecksumIEEE([]byte(r.target.Run)), crc32.ChecksumIEEE([]byte(name)))); err != nil {
+		return err
+	}
+	if err := w.dropDatabase(ctx, name); err != nil {
+		return err
+	}
+	return w.createDatabase(ctx, name, r.c.schemaRef.Database)
+}
+
+func (w *work) dropDatabase(ctx context.Context, name string) error {
+	if isServersOwn(name) || name == "" {
+		return fmt.Errorf("drop database %s: %w: it is the server's own", name, drivers.ErrInvalid)
+	}
+	sql := "DROP DATABASE IF EXISTS " + ident(name)
+	err := w.ddl(ctx, sql)
+	if isCode(err, codeDatabaseDenied, codePrivilege) {
+		return drivers.WithHint(statementError("drop database "+name, sql, err), "grant the account DROP on the database; or empty it and restore into it without --clean")
+	}
+	if err != nil {
+		return statementError("drop database "+name, sql, told(ctx, err))
+	}
+	return nil
+}
+
+// rehearse makes all definitions but events in a database beside the target, and drops it. Where the account may not make one,
+// there is no rehearsal.
+func (w *work) rehearse(ctx context.Context, r *recipe, name string) (err error) {
+	if err := w.dropDatabase(ctx, name); err != nil {
+		if errors.Is(err, drivers.ErrAccess) {
+			return nil
+		}
+		return err
+	}
+	if err := w.ddl(ctx, r.c.schemaRef.Database.createSQL(w.server, name)); err != nil {
+		if isCode(err, codeDatabaseDenied, codePrivilege) {
+			return nil
+		}
+		return fmt.Errorf("try the definitions: %w", classify(told(ctx, err)))
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingTimeout)
+		defer cancel()
+		err = errors.Join(err, w.dropDatabase(ctx, name))
+	}()
+	other, err := w.source.at(name).begin(ctx, r.target, w.task, w.token)
+	if err != nil {
+		return err
+	}
+	defer other.close()
+	other.trial = true
+	made := append(ofKinds(r.schema, entrySequence, entrySetval, entryTable, entryPackage, entryBody, entryFunction, entryRoutine), ofKinds(r.schema, entryTrigger)...)
+	for _, e := range made {
+		if err := other.refused(ctx, e, other.run1(ctx, e)); err != nil {
+			return fmt.Errorf("before anything is dropped: %w", err)
+		}
+	}
+	err = other.makeViews(ctx, ofKinds(r.schema, entryView), func(e *entry) error { return other.run1(ctx, e) })
+	if err != nil {
+		return fmt.Errorf("before anything is dropped: %w", err)
+	}
+	return nil
+}
+
+// beginRun makes the restore's own tables. Of a target that is equal already everything is noted as done. What an attempt left
+// that was ended before the run's row was there is nobody's.
+func (w *work) beginRun(ctx context.Context, st state, fresh, only bool, c *contents) error {
+	err := w.ddl(ctx, dropProgressSQL)
+	for _, sql := range progressSQL() {
+		if err == nil {
+			err = w.ddl(ctx, sql)
+		}
+	}
+	if err == nil {
+		err = w.exec(ctx, "START TRANSACTION")
+	}
+	if st == stateEqual {
+		for _, name := range c.names() {
+			for _, p := range c.tables[name] {
+				if err == nil {
+					err = w.exec(ctx, "INSERT INTO "+progressDone+" VALUES ("+literal(p.Name)+", "+literal(name)+")")
+				}
+			}
+		}
+		if err == nil {
+			err = w.exec(ctx, "INSERT INTO "+progressDone+" VALUES ('equal', '')")
+		}
+	}
+	if err == nil {
+		err = w.exec(ctx, fmt.Sprintf("INSERT INTO %s VALUES (1, %s, %d, %d)", progressRun, literal(w.run), digit(only), digit(fresh)))
+	}
+	if err == nil {
+		return w.commit(ctx)
+	}
+	w.rollback(ctx)
+	if isCode(err, codeTableDenied, codeDatabaseDenied, codePrivilege) {
+		return drivers.WithHint(fmt.Errorf("begin restore into %s: %w", w.source.name(), classify(err)), "grant the account all rights on the database")
+	}
+	return fmt.Errorf("begin restore: %w", classify(told(ctx, err)))
+}
+
+func digit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// itemPrepared notes that all that comes before the rows is there.
+const itemPrepared = "prepared"
+
+// fill makes what comes before the rows, and keeps what comes after those of each table.
+func (w *work) fill(ctx context.Context, r *recipe) error {
+	n, err := w.text(ctx, "SELECT COUNT(*) FROM "+progressDone+" WHERE item IN ('"+itemPrepared+"', 'equal')")
+	if err != nil {
+		return fmt.Errorf("prepare: %w", classify(err))
+	}
+	if n != "0" {
+		return nil
+	}
+	only := len(r.target.Only) > 0
+	if r.globals != nil {
+		if err := w.makeAccounts(ctx, r.globals); err != nil {
+			return err
+		}
+	}
+	if only && r.target.Clean {
+		if err := w.dropTables(ctx, r.c); err != nil {
+			return err
+		}
+	}
+	if !only {
+		d := r.c.schemaRef.Database
+		if err := w.ddl(ctx, "ALTER DATABASE "+ident(w.source.place.database)+" CHARACTER SET "+d.Charset+" COLLATE "+d.Collation); err != nil {
+			return fmt.Errorf("set the database's character set: %w", classify(told(ctx, err)))
+		}
+	}
+	for _, e := range ofKinds(r.schema, entrySequence, entrySetval) {
+		codes := []uint16{codeTableExists}
+		if err := w.makeSequence(ctx, e, only, codes); err != nil {
+			return err
+		}
+	}
+	for _, e := range ofKinds(r.schema, entryTable) {
+		if err := w.makeTable(ctx, e, r.c); err != nil {
+			return err
+		}
+	}
+	return w.once(ctx, itemPrepared, "", func() error { return nil })
+}
+
+// makeSequence makes a sequence or sets its state. Of a selection, a sequence that others use too may be there: it stays as it is.
+func (w *work) makeSequence(ctx context.Context, e *entry, only bool, codes []uint16) error {
+	if !only {
+		return w.define(ctx, e, codes...)
+	}
+	if e.Kind == entrySetval {
+		n, err := w.text(ctx, "SELECT COUNT(*) FROM "+progressDone+" WHERE item = "+literal("made/"+e.Name))
+		if err != nil {
+			return fmt.Errorf("restore %s: %w", e.label(), classify(err))
+		}
+		if n == "0" {
+			return nil
+		}
+		return w.define(ctx, e)
+	}
+	there, err := w.tableNames(ctx)
+	if err != nil {
+		return err
+	}
+	if there[e.Name] {
+		return nil
+	}
+	if err := w.once(ctx, "made/"+e.Name, "", func() error { return nil }); err != nil {
+		return err
+	}
+	return w.define(ctx, e, codes...)
+}
+
+// makeTable makes a table without its secondary indexes, and keeps these.
+func (w *work) makeTable(ctx context.Context, e *entry, c *contents) error {
+	d, err := splitTable(e.sql)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", e.label(), errors.Join(drivers.ErrCorrupt, err))
+	}
+	if w.server.flavour == mysqlServer {
+		if err := d.inheritCollation(); err != nil {
+			return fmt.Errorf("read %s: %w", e.label(), errors.Join(drivers.ErrCorrupt, err))
+		}
+	}
+	plain := *e
+	plain.sql = d.create()
+	if err := w.define(ctx, &plain, codeTableExists); err != nil {
+		return err
+	}
+	indexes, err := json.Marshal(d.indexes)
+	if err != nil {
+		return fmt.Errorf("keep the indexes of %s: %w", e.Name, err)
+	}
+	sql := fmt.Sprintf("REPLACE INTO %s VALUES (%s, %d, %s)", progressTable, literal(e.Name), len(c.tables[e.Name]), binary(indexes))
+	if err := w.ddl(ctx, sql); err != nil {
+		return fmt.Errorf("keep the indexes of %s: %w", e.Name, classify(err))
+	}
+	return nil
+}
+
+// dropTables removes the selected tables, unless others refer to them.
+func (w *work) dropTables(ctx context.Context, c *contents) error {
+	names := c.names()
+	if len(names) == 0 {
+		return nil
+	}
+	quoted, texts := make([]string, len(names)), make([]string, len(names))
+	for i, name := range names {
+		quoted[i], texts[i] = ident(name), literal(name)
+	}
+	in := "(" + strings.Join(texts, ", ") + ")"
+	return w.alone(ctx, "drop", "", waitForOthers, func() error {
+		others, err := w.catalog(ctx, `SELECT TABLE_NAME, REFERENCED_TABLE_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS
+			WHERE CONSTRAINT_SCHEMA = DATABASE() AND REFERENCED_TABLE_NAME IN `+in+" AND TABLE_NAME NOT IN "+in)
+		if err != nil {
+			return fmt.Errorf("look what refers to the tables: %w", classify(err))
+		}
+		if len(others) > 0 {
+			return drivers.WithHint(fmt.Errorf("drop table %s: %w: a foreign key of table %s refers to it", others[0][1], drivers.ErrFailed, others[0][0]),
+				"restore that table too, drop its foreign key, or restore into another database")
+		}
+		sql := "DROP TABLE IF EXISTS " + strings.Join(quoted, ", ")
+		if err := w.ddl(ctx, sql); err != nil {
+			return statementError("drop tables", sql, told(ctx, err))
+		}
+		return nil
+	})
+}
+
+// discard removes what an unfinished restore of some tables made.
+func (s *Source) discard(ctx context.Context, f *found) error {
+	w, err := s.begin(ctx, drivers.Target{Run: f.run}, taskPrepare, "")
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	if _, err := w.endSessions(ctx, "token <> "+literal(w.token)); err != nil {
+		return err
+	}
+	list, err := w.rows(ctx, "SELECT SUBSTRING(item, LENGTH('table/') + 1) FROM "+progressDone+" WHERE item LIKE 'table/%' UNION ALL SELECT SUBSTRING(item, LENGTH('made/') + 1) FROM "+progressDone+" WHERE item LIKE 'made/%'")
+	if err != nil {
+		return fmt.Errorf("remove restore %s: %w", f.run, classify(err))
+	}
+	for _, r := range list {
+		sql := "DROP TABLE IF EXISTS " + ident(r[0])
+		if err := w.ddl(ctx, sql); err != nil {
+			return statementError("remove restore "+f.run, sql, told(ctx, err))
+		}
+	}
+	if err := w.ddl(ctx, dropProgressSQL); err != nil {
+		return fmt.Errorf("remove restore %s: %w", f.run, classify(err))
+	}
+	return nil
+}
+
+// Drop removes a database that was made for a trial. Any other is refused, whatever the source says.
+func (s *Source) Drop(ctx context.Context, name string) error {
+	if s.place.database != name || !strings.HasPrefix(name, drivers.ScratchPrefix) {
+		return fmt.Errorf("drop database %s: %w: it is not the trial's own, %s", s.name(), drivers.ErrInvalid, name)
+	}
+	w, err := s.beginBeside(ctx, drivers.Target{}, "drop")
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	if run, err := s.connect(ctx, "drop"); err == nil {
+		// Sessions of the trial that are stopped would keep its tables.
+		other := &work{conn: run}
+		_, err = other.endSessions(ctx, "TRUE")
+		other.close()
+		if err != nil {
+			return err
+		}
+	}
+	return w.dropDatabase(ctx, name)
+}
