@@ -38,6 +38,8 @@ type RelationalHarness struct {
 	Schema string
 	// Enforces tells that foreign keys hold without being asked for.
 	Enforces bool
+	// NoNegativeZero tells that -0 is stored as 0.
+	NoNegativeZero bool
 }
 
 // RelationalKey is a type of keys.
@@ -499,7 +501,7 @@ func relationalMarks(t *testing.T, h RelationalHarness) {
 		for _, row := range all(t, rows, err) {
 			var answers strings.Builder
 			for _, a := range row.Answers {
-				answers.WriteString(fmt.Sprint(int(a)))
+				fmt.Fprint(&answers, int(a))
 			}
 			list = append(list, string(row.Values[0].Text)+":"+answers.String())
 		}

@@ -17,7 +17,7 @@ import (
 func TestRelational(t *testing.T) {
 	t.Parallel()
 	s := server(t, "max_connections = 200", "timezone = 'Asia/Tokyo'")
-	drivertest.Relational(t, drivertest.RelationalHarness{
+	h := drivertest.RelationalHarness{
 		Kind: Kind(),
 		New: func(t *testing.T) (string, func(...string)) {
 			t.Helper()
@@ -46,7 +46,9 @@ func TestRelational(t *testing.T) {
 		Text: "text", Int: "bigint", Decimal: "numeric(10,2)", Float: "double precision", Bytes: "bytea", Bool: "boolean", BytesLiteral: `'\x%s'`,
 		Serial: `"id" bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY`, Generated: `"twice" bigint GENERATED ALWAYS AS ("n" * 2) STORED`,
 		Schema: "public", Enforces: true,
-	})
+	}
+	t.Run("Rows", func(t *testing.T) { t.Parallel(); drivertest.Relational(t, h) })
+	t.Run("Compare", func(t *testing.T) { t.Parallel(); drivertest.Compare(t, h) })
 }
 
 // observed opens a view of a database that SQL makes.

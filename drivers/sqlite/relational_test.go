@@ -30,7 +30,7 @@ func TestRelational(t *testing.T) {
 				drop = 0
 			}
 			keys = slices.Delete(keys, drop, drop+1)
-			drivertest.Relational(t, drivertest.RelationalHarness{
+			h := drivertest.RelationalHarness{
 				Kind: Kind(),
 				New: func(t *testing.T) (string, func(...string)) {
 					t.Helper()
@@ -52,7 +52,10 @@ func TestRelational(t *testing.T) {
 				Moment: "DATETIME", Wall: "DATETIME", Date: "DATE",
 				Text: "TEXT", Int: "INTEGER", Decimal: "DECIMAL(10,2)", Float: "REAL", Bytes: "BLOB", Bool: "BOOLEAN", BytesLiteral: "x'%s'",
 				Serial: `"id" INTEGER PRIMARY KEY AUTOINCREMENT`, Generated: `"twice" INTEGER GENERATED ALWAYS AS ("n" * 2) VIRTUAL`,
-			})
+				NoNegativeZero: true,
+			}
+			t.Run("Rows", func(t *testing.T) { t.Parallel(); drivertest.Relational(t, h) })
+			t.Run("Compare", func(t *testing.T) { t.Parallel(); drivertest.Compare(t, h) })
 		})
 	}
 }
