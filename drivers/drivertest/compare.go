@@ -389,13 +389,15 @@ func diffCase(t *testing.T, h RelationalHarness) {
 }
 
 func noKey(h RelationalHarness) (base, work, want []string) {
-	return []string{
-			`CREATE TABLE "t" ("v" ` + h.Text + `, "n" ` + h.Int + `)`,
-			`INSERT INTO "t" VALUES ('a', 1), ('a', 1), ('a', 1), ('b', NULL), ('c', 3), ('', 0)`,
-		}, []string{
-			`INSERT INTO "t" VALUES ('a', 1), ('new', NULL), ('new', NULL), ('b', NULL)`,
-			`DELETE FROM "t" WHERE "v" = 'c'`, `UPDATE "t" SET "v" = NULL WHERE "v" = ''`,
-		}, []string{"c diff a", "c diff new", "c diff new", "c diff b", "d diff c", "c diff ", "d diff "}
+	base = []string{
+		`CREATE TABLE "t" ("v" ` + h.Text + `, "n" ` + h.Int + `)`,
+		`INSERT INTO "t" VALUES ('a', 1), ('a', 1), ('a', 1), ('b', NULL), ('c', 3), ('', 0)`,
+	}
+	work = []string{
+		`INSERT INTO "t" VALUES ('a', 1), ('new', NULL), ('new', NULL), ('b', NULL)`,
+		`DELETE FROM "t" WHERE "v" = 'c'`, `UPDATE "t" SET "v" = NULL WHERE "v" = ''`,
+	}
+	return base, work, []string{"c diff a", "c diff new", "c diff new", "c diff b", "d diff c", "c diff ", "d diff "}
 }
 
 func diffNoKey(t *testing.T, h RelationalHarness) {

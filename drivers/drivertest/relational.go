@@ -38,6 +38,10 @@ type RelationalHarness struct {
 	Schema string
 	// Enforces tells that foreign keys hold without being asked for.
 	Enforces bool
+	// Key is a type of short texts that can be a key.
+	Key string
+	// Deep is how deep a tree of rows is that a rescue has to follow.
+	Deep int
 	// NoNegativeZero tells that -0 is stored as 0.
 	NoNegativeZero bool
 }

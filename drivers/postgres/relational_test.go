@@ -45,10 +45,12 @@ func TestRelational(t *testing.T) {
 		Moment: "timestamptz", Wall: "timestamp", Date: "date",
 		Text: "text", Int: "bigint", Decimal: "numeric(10,2)", Float: "double precision", Bytes: "bytea", Bool: "boolean", BytesLiteral: `'\x%s'`,
 		Serial: `"id" bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY`, Generated: `"twice" bigint GENERATED ALWAYS AS ("n" * 2) STORED`,
-		Schema: "public", Enforces: true,
+		Schema: "public", Enforces: true, Key: "TEXT", Deep: 1000,
 	}
 	t.Run("Rows", func(t *testing.T) { t.Parallel(); drivertest.Relational(t, h) })
 	t.Run("Compare", func(t *testing.T) { t.Parallel(); drivertest.Compare(t, h) })
+	t.Run("Close", func(t *testing.T) { t.Parallel(); drivertest.Close(t, h) })
+	t.Run("Random", func(t *testing.T) { t.Parallel(); drivertest.Random(t, h, 12) })
 }
 
 // observed opens a view of a database that SQL makes.

@@ -176,6 +176,7 @@ func (r *run) emit(op Op, why Why, key []byte, live, base []Value, changed []int
 		}
 	case OpDeleted:
 		r.coverage.Deleted++
+	case OpSupport, OpChild: // a closure's
 	}
 	r.found = Found{Op: op, Why: why, Key: key, Live: live, Base: base, Changed: changed}
 	return r.yield(&r.found)
@@ -226,11 +227,16 @@ func (r *run) keyOf(row *Row) []byte {
 }
 
 // each reads the rows of a scan.
-func each(ctx context.Context, v View, scan Scan, do func(*Row) error) (err error) {
+func each(ctx context.Context, v View, scan Scan, do func(*Row) error) error {
 	rows, err := v.Scan(ctx, scan)
 	if err != nil {
 		return err
 	}
+	return drain(rows, do)
+}
+
+// drain reads rows to their end and closes them.
+func drain(rows Rows, do func(*Row) error) (err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for {
 		row, err := rows.Next()

@@ -315,6 +315,9 @@ func (m *Model) checkEdge(t *Table, e Edge) error {
 	return nil
 }
 
+// has tells whether all columns are there.
+func (t *Table) has(columns []string) bool { return !slices.Contains(t.Indexes(columns), -1) }
+
 func (t *Table) have(columns []string) error {
 	for _, name := range columns {
 		if t.Index(name) < 0 {

@@ -25,9 +25,9 @@ func TestRelational(t *testing.T) {
 				{Name: "text", Type: "TEXT", Literals: []string{"''", "'A'", "'B'", "'a'", "'a '", "'ab'", "'é'", "'𝄞'"}},
 				{Name: "utf-16 text", Type: "TEXT", Literals: []string{"''", "char(0)", "'A'", "'Ł'", "'B'"}},
 			}
-			drop := 1
+			drop, deep := 1, 10_000
 			if encoding != "UTF-8" {
-				drop = 0
+				drop, deep = 0, 100
 			}
 			keys = slices.Delete(keys, drop, drop+1)
 			h := drivertest.RelationalHarness{
@@ -52,10 +52,12 @@ func TestRelational(t *testing.T) {
 				Moment: "DATETIME", Wall: "DATETIME", Date: "DATE",
 				Text: "TEXT", Int: "INTEGER", Decimal: "DECIMAL(10,2)", Float: "REAL", Bytes: "BLOB", Bool: "BOOLEAN", BytesLiteral: "x'%s'",
 				Serial: `"id" INTEGER PRIMARY KEY AUTOINCREMENT`, Generated: `"twice" INTEGER GENERATED ALWAYS AS ("n" * 2) VIRTUAL`,
-				NoNegativeZero: true,
+				NoNegativeZero: true, Key: "TEXT", Deep: deep,
 			}
 			t.Run("Rows", func(t *testing.T) { t.Parallel(); drivertest.Relational(t, h) })
 			t.Run("Compare", func(t *testing.T) { t.Parallel(); drivertest.Compare(t, h) })
+			t.Run("Close", func(t *testing.T) { t.Parallel(); drivertest.Close(t, h) })
+			t.Run("Random", func(t *testing.T) { t.Parallel(); drivertest.Random(t, h, 60) })
 		})
 	}
 }
