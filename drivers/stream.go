@@ -87,8 +87,9 @@ type Bundler interface {
 	Stream
 
 	// Bundle groups parts, by their places in the list: each list that it returns is for one task, in the order in which it loads
-	// them. Every part is in one list.
-	Bundle(parts []Part) [][]int
+	// them. Every part is in one list. So many tasks are taken to load side by side. It is a pure function: of two attempts, on
+	// hosts that differ, both must come to the same lists.
+	Bundle(parts []Part, sideBySide int) [][]int
 
 	// LoadBundle is Load for several parts: each exactly once, in this call or an earlier one. open gives a part's content, which is
 	// closed before the next is opened. Where an error keeps the whole from being loaded, nothing of it may be visible.

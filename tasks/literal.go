@@ -40,6 +40,55 @@ func HasLiteralSecret(source string) bool {
 	return hasAssignedSecret(text)
 }
 
+// RedactSource returns a source with [RedactedSource] in place of each secret that it holds itself, to be shown; all of it where the
+// secrets cannot be told from the rest.
+func RedactSource(source string) string {
+	text := source
+	if scheme, rest, ok := strings.Cut(source, "://"); ok && !strings.ContainsAny(scheme, " \t=@") {
+		authority, after, slash := strings.Cut(rest, "/")
+		at := strings.LastIndexByte(authority, '@')
+		if user, _, ok := strings.Cut(authority[:max(at, 0)], ":"); ok {
+			text = scheme + "://" + user + ":" + RedactedSource + authority[at:]
+			if slash {
+				text += "/" + after
+			}
+		}
+		if strings.Contains(after, "@") || strings.ContainsAny(authority, "?#") {
+			return whole(source) // a password with a slash, or an endpoint's
+		}
+	} else {
+		text = redactGroup(goDSN, redactGroup(embeddedURL, text))
+	}
+	text = redactGroup(assignment, text)
+	if HasLiteralSecret(text) {
+		return RedactedSource
+	}
+	return text
+}
+
+// whole redacts all of a source that holds a secret.
+func whole(source string) string {
+	if HasLiteralSecret(source) {
+		return RedactedSource
+	}
+	return source
+}
+
+// redactGroup redacts what the first group of a pattern matches.
+func redactGroup(pattern *regexp.Regexp, text string) string {
+	var b strings.Builder
+	end := 0
+	for _, m := range pattern.FindAllStringSubmatchIndex(text, -1) {
+		if !isLiteral(strings.Trim(maskReferences(text[m[2]:m[3]]), `'"`)) {
+			continue
+		}
+		b.WriteString(text[end:m[2]])
+		b.WriteString(RedactedSource)
+		end = m[3]
+	}
+	return b.String() + text[end:]
+}
+
 // hasURLSecret looks at what follows a URL's "://".
 func hasURLSecret(rest string) bool {
 	authority := rest

@@ -168,3 +168,26 @@ func TestHasLiteralSecret(t *testing.T) {
 		}
 	}
 }
+
+func TestRedactSource(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"postgres://u@h:5432/db?sslmode=disable":          "postgres://u@h:5432/db?sslmode=disable",
+		"postgres://u:word@h:5432/db?sslmode=disable":     "postgres://u:${redacted}@h:5432/db?sslmode=disable",
+		"postgres://u:w@rd@h/db":                          "postgres://u:${redacted}@h/db",
+		"postgres://u:w/rd@h/db":                          "${redacted}",
+		"postgres://u:a@b/c@h/db":                         "${redacted}",
+		"postgres://u@h/db?password=word&sslmode=disable": "postgres://u@h/db?password=${redacted}&sslmode=disable",
+		"postgres://u:${PW}@h/db?password=word":           "postgres://u:${redacted}@h/db?password=${redacted}",
+		"host=h password='a b' dbname=db":                 "host=h password=${redacted} dbname=db",
+		"host=h password=${PW} dbname=db":                 "host=h password=${PW} dbname=db",
+		"u:word@tcp(h:3306)/db":                           "u:${redacted}@tcp(h:3306)/db",
+		"s3://bucket?endpoint=http%3A%2F%2Fu%3Aword%40h":  "${redacted}",
+		"redis-cli -u redis://u:word@h --token=x":         "redis-cli -u redis://u:${redacted}@h --token=${redacted}",
+		"/var/lib/site.db":                                "/var/lib/site.db",
+	} {
+		if got := tasks.RedactSource(text); got != want {
+			t.Errorf("%s is shown as %s, want %s", text, got, want)
+		}
+	}
+}

@@ -54,11 +54,22 @@ func (a *attempt) commit(ctx context.Context) (any, error) {
 		if node.Ended.After(m.Ended) {
 			m.Ended = node.Ended
 		}
+		if a.hasBelow(record.Path) {
+			continue
+		}
+		if err := a.run.archive.Sweep(ctx, node); err != nil {
+			return nil, fmt.Errorf("remove what node %s does not need: %w", record.Path, err)
+		}
 	}
 	if err := a.run.archive.Commit(ctx, m); err != nil {
 		return nil, fmt.Errorf("commit dump %s: %w", a.run.ref.Dump, err)
 	}
 	return tasks.CommitResult{Partial: m.Partial, Missing: m.Missing}, nil
+}
+
+// hasBelow tells whether other nodes of the plan lie below one.
+func (a *attempt) hasBelow(path string) bool {
+	return slices.ContainsFunc(a.run.plan.Steps, func(s tasks.Step) bool { return strings.HasPrefix(s.Node, path+"/") })
 }
 
 // errNothingSealed tells that there is nothing to commit; the failures of the nodes say why.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -152,18 +154,45 @@ func TestLostViewStartsAgain(t *testing.T) {
 	b := newBench(t)
 	b.worker(t, "w1")
 	seed(b)
-	b.site.place("db").onDump = func(_ context.Context, epoch int) error {
-		if epoch == 1 {
-			return fmt.Errorf("connection closed: %w", drivers.ErrViewLost)
+	stored := func(ctx context.Context) (keys []string) {
+		objects, _ := b.bucket.List(nil).All(ctx)
+		for object := range objects {
+			if strings.Contains(object.Key, "/data/") {
+				keys = append(keys, object.Key)
+			}
 		}
-		return nil
+		return keys
+	}
+	var dumped atomic.Int32
+	b.site.place("db").onDump = func(ctx context.Context, epoch int) error {
+		if epoch > 1 || dumped.Add(1) == 1 {
+			return nil
+		}
+		for len(stored(ctx)) == 0 { // the first part is stored before the view is lost
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(time.Millisecond):
+			}
+		}
+		return fmt.Errorf("connection closed: %w", drivers.ErrViewLost)
 	}
 	dump := b.dumpPlan(t, tasks.OnErrorStop, "", rows("db"))
 	s := b.run(t, dump)
 	if s.State != ledger.StateDone || s.Epochs != 1 {
 		t.Fatalf("dump ended %+v", s)
 	}
-	for _, p := range b.manifest(t, dump, "set/db").Parts {
+	parts := b.manifest(t, dump, "set/db").Parts
+	// What was stored of the lost view is removed.
+	var named []string
+	for _, p := range parts {
+		named = append(named, p.Key)
+	}
+	slices.Sort(named)
+	if diff := cmp.Diff(named, stored(t.Context())); diff != "" {
+		t.Errorf("objects (-of the manifest +stored):\n%s", diff)
+	}
+	for _, p := range parts {
 		in, err := b.archive.OpenPart(t.Context(), p)
 		if err != nil {
 			t.Fatal(err)

@@ -93,6 +93,13 @@ func (s *site) registry() *drivers.Registry {
 		},
 	})
 	r.Register(drivers.Kind{
+		Name: "bundles", Scheme: "bundles", Shape: drivers.ShapeStream, Holds: true,
+		Open: func(_ context.Context, spec drivers.Spec) (drivers.Source, error) {
+			name := spec.Source.Reveal()
+			return &fakeBundler{fakeStream{fakeSource{s.place(name), name}}}, nil
+		},
+	})
+	r.Register(drivers.Kind{
 		Name: "files", Scheme: "files", Shape: drivers.ShapeTree,
 		Open: func(_ context.Context, spec drivers.Spec) (drivers.Source, error) {
 			name := spec.Source.Reveal()
@@ -180,6 +187,34 @@ func (f *fakeStream) Load(_ context.Context, _ drivers.Target, _ drivers.Attempt
 }
 
 func (f *fakeStream) Finish(context.Context, drivers.Target, []drivers.Part) error { return nil }
+
+// fakeBundler puts together as many parts as are loaded side by side.
+type fakeBundler struct{ fakeStream }
+
+var _ drivers.Bundler = (*fakeBundler)(nil)
+
+func (*fakeBundler) Bundle(parts []drivers.Part, sideBySide int) [][]int {
+	all := make([]int, len(parts))
+	for i := range all {
+		all[i] = i
+	}
+	return slices.Collect(slices.Chunk(all, sideBySide))
+}
+
+func (f *fakeBundler) LoadBundle(ctx context.Context, target drivers.Target, attempt drivers.Attempt, parts []drivers.Part,
+	open func(drivers.Part) (io.ReadCloser, error),
+) error {
+	for _, p := range parts {
+		in, err := open(p)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Load(ctx, target, attempt, p, in), in.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 type fakeView struct {
 	*place

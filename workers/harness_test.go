@@ -174,7 +174,7 @@ func (b *bench) dumpPlan(t *testing.T, onError tasks.OnError, base string, nodes
 	}
 	for _, n := range nodes {
 		path := "set/" + n.Name
-		holds := n.Driver == "rows"
+		holds := n.Driver == "rows" || n.Driver == "bundles"
 		freeze := tasks.Task{
 			ID: "freeze:" + path, Kind: tasks.KindFreeze, Node: path, Route: tasks.Route{Hold: holds},
 			Spec: spec(t, tasks.FreezeSpec{Nodes: []tasks.FreezeNode{{Node: path, Step: "part:" + path}}}),

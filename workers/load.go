@@ -1,11 +1,13 @@
 package workers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 
 	"salvor/archive"
@@ -39,7 +41,11 @@ func (a *attempt) growLoads(ctx context.Context, t *target, fresh bool) error {
 		}
 		return a.grow(ctx, &g)
 	}
-	for _, b := range t.bundles() {
+	bundles, err := a.bundles(ctx, t, g)
+	if err != nil {
+		return err
+	}
+	for _, b := range bundles {
 		if err := add(b.LoadSpec, b.size); err != nil {
 			return err
 		}
@@ -62,8 +68,29 @@ type bundle struct {
 	size int64
 }
 
+// loadCheckpoint is what the attempts at a preparation have in common: parts that a later one put together in another way would
+// be missing among the tasks that are there already.
+type loadCheckpoint struct {
+	SideBySide int `json:"side_by_side"`
+}
+
+// sideBySide is the number of tasks that are taken to load at the same time: the node's limit, or what the processors of the host
+// of the first attempt can keep busy.
+func (a *attempt) sideBySide(ctx context.Context, g ledger.Growth) (int, error) {
+	c := loadCheckpoint{SideBySide: cmp.Or(a.run.nodes[a.claim.Task.Node].Limit, max(runtime.GOMAXPROCS(0), 2))}
+	if len(a.claim.Checkpoint) > 0 {
+		err := json.Unmarshal(a.claim.Checkpoint, &c)
+		return c.SideBySide, err
+	}
+	var err error
+	if g.Checkpoint, err = json.Marshal(c); err != nil {
+		return 0, err
+	}
+	return c.SideBySide, a.grow(ctx, &g)
+}
+
 // bundles returns the selected parts of a stream, as tasks load them.
-func (t *target) bundles() []bundle {
+func (a *attempt) bundles(ctx context.Context, t *target, g ledger.Growth) ([]bundle, error) {
 	var records []archive.PartRecord
 	var parts []drivers.Part
 	for _, p := range t.manifest.Parts {
@@ -76,7 +103,11 @@ func (t *target) bundles() []bundle {
 		lists[i] = []int{i}
 	}
 	if b, ok := t.source.(drivers.Bundler); ok {
-		lists = b.Bundle(parts)
+		sideBySide, err := a.sideBySide(ctx, g)
+		if err != nil {
+			return nil, fmt.Errorf("put the parts of node %s together: %w", a.claim.Task.Node, err)
+		}
+		lists = b.Bundle(parts, sideBySide)
 	}
 	all := make([]bundle, len(lists))
 	for i, list := range lists {
@@ -86,7 +117,7 @@ func (t *target) bundles() []bundle {
 		}
 		all[i].Index, all[i].Also = all[i].Also[0], all[i].Also[1:]
 	}
-	return all
+	return all, nil
 }
 
 // load restores one part, a bundle of them, or one segment.
@@ -144,11 +175,16 @@ func (a *attempt) loadInto(ctx context.Context, stream drivers.Stream, rules dri
 	if b, ok := stream.(drivers.Bundler); ok {
 		return b.LoadBundle(ctx, rules, a.name(), parts, open)
 	}
-	in, err := open(parts[0])
-	if err != nil {
-		return err
+	for _, p := range parts {
+		in, err := open(p)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(stream.Load(ctx, rules, a.name(), p, in), in.Close()); err != nil {
+			return err
+		}
 	}
-	return errors.Join(stream.Load(ctx, rules, a.name(), parts[0], in), in.Close())
+	return nil
 }
 
 // name is how drivers know this attempt.

@@ -55,7 +55,7 @@ func (a *app) drill(ctx context.Context, o drillOptions, args []string) (err err
 	if len(o.on) == 0 {
 		return usagef("name a server for each database: --on NODE=postgres://USER@HOST/postgres, or NODE=mysql://USER@HOST/mysql", "where is the drill to be?")
 	}
-	r := restoreOptions{create: true, prove: true, goOn: o.goOn}
+	r := restoreOptions{create: true, prove: true, goOn: o.goOn, trial: !o.keep}
 	var made []scratch
 	for _, on := range o.on {
 		node, s, err := a.scratchOn(on)

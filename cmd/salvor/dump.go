@@ -208,7 +208,7 @@ func (a *app) reportDump(o coordinator.Outcome, code int, place string, root *ta
 	if code != exitOK && code != exitIncomplete {
 		a.console.problem("error", fmt.Sprintf("dump %s, nothing was committed, run %s", stateText(o), o.Run))
 		if !a.namesPrograms(root) { // they are not taken from the archive, and stand in no config
-			a.hintResume(o.Run, code)
+			a.hintResume(o, code)
 		}
 		return &exitError{code}
 	}

@@ -71,7 +71,7 @@ func TestMySQL(t *testing.T) {
 	}
 	s.Exec("new", "DROP TABLE t; CREATE TABLE x (i int)")
 	mustCall(t, "restore", "-c", config, "-q", "--only", "app", "--into", into("new"), "--clean", "--prove")
-	if got := s.Query("new", "SELECT GROUP_CONCAT(table_name ORDER BY 1 SEPARATOR ' ') FROM information_schema.tables WHERE table_schema = DATABASE()"); got != "t u v" {
+	if got := s.Query("new", "SELECT GROUP_CONCAT(table_name ORDER BY table_name SEPARATOR ' ') FROM information_schema.tables WHERE table_schema = DATABASE()"); got != "t u v" {
 		t.Errorf("tables %s", got)
 	}
 	expect(t, exitUsage, "salvor: error: check target of node site/server/app: restore node site/server/app: target is not empty: "+

@@ -92,6 +92,12 @@ func TestPostgres(t *testing.T) {
 		"salvor: error: restore failed, run $RUN\n", strings.NewReplacer("error: restore node site", "error: check target of node site/server/app: restore node site"),
 		"restore", "-c", config, "-q", "--only", "app", "--into", into("app"), "--clean")
 
+	// A place with a password in it is named without.
+	_, shown, code := call(t, "restore", "-c", config, "--only", "app", "--into", "app="+s.URL("new"))
+	if want := "into postgres:" + strings.Replace(s.URL("new"), ":secret@", ":${redacted}@", 1); code != exitOK || !strings.Contains(shown, want) {
+		t.Errorf("restore with a literal password: exit code %d: %s", code, shown)
+	}
+
 	// Only --clean drops, and the plan says so.
 	s.Exec("new", "CREATE TABLE x ()")
 	_, stderr, code := call(t, "restore", "-c", config, "-q", "--only", "app", "--into", into("new"), "--overwrite")

@@ -28,6 +28,7 @@ type restoreOptions struct {
 	create     bool
 	clean      bool
 	prove      bool
+	trial      bool // of a drill: what it made is dropped
 }
 
 // restoreResult is what `restore --json` prints of a restore that was done.
@@ -131,9 +132,13 @@ func (a *app) restore(ctx context.Context, o restoreOptions, args []string) (err
 	}
 	var run string
 	outcome, err := a.runRestore(ctx, s, request, ch, &run)
-	if err != nil {
-		return resumable(err, run)
+	if err != nil && !o.trial {
+		err = resumable(err, run)
 	}
+	if err != nil {
+		return err
+	}
+	ch.trial = o.trial
 	return a.reportRestore(outcome, ch)
 }
 
@@ -245,7 +250,9 @@ func (a *app) reportRestore(o coordinator.Outcome, ch choice) error {
 	a.reportFailures(o.Failures)
 	if code != exitOK && code != exitIncomplete {
 		a.console.problem("error", fmt.Sprintf("restore %s, run %s", stateText(o), o.Run))
-		a.hintResume(o.Run, code)
+		if !ch.trial {
+			a.hintResume(o, code)
+		}
 		return &exitError{code}
 	}
 	if len(ch.missing) > 0 {
@@ -293,8 +300,7 @@ func (a *app) summariseRestore(r restoreResult, ch choice) {
 		if n.Equal > 0 {
 			text += ", " + formatCount(n.Equal) + " were equal already"
 		}
-		target := ch.nodes[n.Node]
-		a.console.line("restored  %s into %s: %s", n.Node, a.placeOf(target), text)
+		a.console.line("restored  %s into %s: %s", n.Node, a.placeOf(ch, n.Node), text)
 		if proof := readProof(n.Proof); proof != nil {
 			a.console.line("proved    %s: %s and their digests are those of the dump, in %s", n.Node,
 				plural(proof.Rows, "row", "rows"), plural(int64(proof.Tables), "table", "tables"))
@@ -313,11 +319,21 @@ func readProof(data json.RawMessage) *drivers.Proof {
 }
 
 // placeOf is a target as the command line names it.
-func (a *app) placeOf(n tasks.RestoreNode) string {
+func (a *app) placeOf(ch choice, path string) string {
+	n := ch.nodes[path]
 	if n.Source == "" {
 		return "driver " + n.Driver + ", by its keys"
 	}
-	return a.schemeOf(n.Driver) + ":" + n.Source
+	return a.schemeOf(n.Driver) + ":" + ch.shown(path)
+}
+
+// shown is a target's source without the secrets that it holds.
+func (c *choice) shown(path string) string {
+	n := c.nodes[path]
+	if text := c.literals[path]; n.Source == tasks.RedactedSource && !text.IsEmpty() {
+		return tasks.RedactSource(text.Reveal())
+	}
+	return n.Source
 }
 
 func (a *app) schemeOf(driver string) string {
@@ -365,7 +381,7 @@ func (a *app) printRestore(ctx context.Context, r coordinator.RestoreRequest, ch
 		}
 		only := mapped(n.Only, func(p []byte) string { return string(p) })
 		t := targetResult{
-			Type: "target", Node: record.Path, Driver: n.Driver, Target: n.Source, InPlace: !n.Elsewhere, Only: only,
+			Type: "target", Node: record.Path, Driver: n.Driver, Target: ch.shown(record.Path), InPlace: !n.Elsewhere, Only: only,
 			Entries: record.Entries, Bytes: record.Bytes, Rule: a.ruleOf(n, r, rule),
 		}
 		if len(only) > 0 {
@@ -386,7 +402,7 @@ func (a *app) printRestore(ctx context.Context, r coordinator.RestoreRequest, ch
 		if t.Rule != rule {
 			databases = append(databases, t.Node+": "+t.Rule)
 		}
-		rows.add(t.Node, formatCount(t.Entries), formatBytes(t.Bytes), what, a.placeOf(n))
+		rows.add(t.Node, formatCount(t.Entries), formatBytes(t.Bytes), what, a.placeOf(ch, record.Path))
 	}
 	if !a.json {
 		if err := a.printf("Dump %s of set %s would be restored; %s.\n\n", r.Ref.Dump, r.Ref.Set, rule); err != nil {

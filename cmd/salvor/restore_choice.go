@@ -14,6 +14,7 @@ import (
 type choice struct {
 	nodes    map[string]tasks.RestoreNode
 	literals map[string]secret.Text // sources with a secret in them, by node
+	trial    bool                   // of a drill
 	paths    []string               // of nodes, in the order of the set
 	missing  []string               // nodes of the set that the dump lacks and that were not asked for by name
 }

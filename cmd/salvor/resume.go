@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,11 +50,16 @@ func (a *app) resumeCommand() *cobra.Command {
 // resumeHint tells how to go on with a run.
 func resumeHint(run string) string { return "salvor resume " + run + " goes on with it" }
 
-// hintResume tells how to go on with a run that ended by what passes: an interrupt, a full disk, a server that was gone.
-func (a *app) hintResume(run string, code int) {
-	if code == exitFailed || code == exitInterrupted {
-		a.console.problem("hint", resumeHint(run))
+// hintResume tells how to go on with a run that ended by what passes (an interrupt, a full disk, a server that was gone), or by
+// what the user was told to mend. What would come again needs no second run.
+func (a *app) hintResume(o coordinator.Outcome, code int) {
+	if (code == exitFailed || code == exitInterrupted) && !slices.ContainsFunc(o.Failures, comesAgain) {
+		a.console.problem("hint", resumeHint(o.Run))
 	}
+}
+
+func comesAgain(f tasks.Failure) bool {
+	return f.Class == tasks.Permanent && f.Code != "no_space" && f.Code != "cancelled" && f.Hint == ""
 }
 
 // resumable gives the error of a run that was lost the hint that names it.

@@ -13,6 +13,10 @@ import (
 // progressPrefix begins the names of a restore's own tables.
 const progressPrefix = "salvor_progress_"
 
+// isProgress tells whether a table is one of a restore's own, on servers to which capitals mean nothing too. A dump never has one:
+// its rows would be notes of what is done.
+func isProgress(name string) bool { return strings.HasPrefix(strings.ToLower(name), progressPrefix) }
+
 // tableKind is what a relation is.
 type tableKind int
 
@@ -84,7 +88,7 @@ func (s *Source) listTables(ctx context.Context, c *conn) ([]*table, error) {
 	var list []*table
 	for _, r := range found {
 		t := &table{name: r[0], engine: r[2]}
-		if strings.HasPrefix(t.name, progressPrefix) || !s.options.takesTable(t.name) {
+		if isProgress(t.name) || !s.options.takesTable(t.name) {
 			continue
 		}
 		switch r[1] {

@@ -22,6 +22,15 @@ const (
 // isPlain tells that values have no byte to escape.
 func (k columnKind) isPlain() bool { return k != kindBytes && k != kindText && k != kindJSON }
 
+// isKnown tells whether this version knows the kind: what is not known would be loaded as something else.
+func (k columnKind) isKnown() bool {
+	switch k {
+	case kindBytes, kindNumber, kindTime, kindFloat, kindYear, kindEnum, kindSet, kindText, kindJSON:
+		return true
+	}
+	return false
+}
+
 // column is one of those that are dumped.
 type column struct {
 	Name string     `json:"name"`

@@ -217,9 +217,10 @@ func (c *conn) all(ctx context.Context, in driver.Rows) (list [][]string, err er
 }
 
 // catalog asks information_schema about the source's database, whose name stands in for DATABASE(): with a constant the server
-// opens the tables of that database alone. What it could not open for want of a lock it leaves out, with no more than a warning.
-func (c *conn) catalog(ctx context.Context, sql string) ([][]string, error) {
-	list, err := c.rows(ctx, strings.ReplaceAll(sql, "DATABASE()", literal(c.source.place.database)))
+// opens the tables of that database alone. rest follows as it is: it may hold names, which may say DATABASE() too. What the server
+// could not open for want of a lock it leaves out, with no more than a warning.
+func (c *conn) catalog(ctx context.Context, sql string, rest ...string) ([][]string, error) {
+	list, err := c.rows(ctx, strings.ReplaceAll(sql, "DATABASE()", literal(c.source.place.database))+strings.Join(rest, ""))
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,9 @@ package mysql
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
+	"strings"
 
 	"salvor/drivers"
 )
@@ -14,10 +16,26 @@ func (w *work) define(ctx context.Context, e *entry, exists ...uint16) error {
 	return w.alone(ctx, e.item(), "", waitForOthers, func() error {
 		err := w.run1(ctx, e)
 		if w.again && isCode(err, exists...) {
-			return nil
+			own, lookErr := w.isOwn(ctx, e)
+			if own || lookErr != nil {
+				return lookErr
+			}
 		}
 		return w.refused(ctx, e, err)
 	})
+}
+
+// isOwn tells whether an object that is there already is the restore's. Of a selection a table that is not selected may have a
+// trigger of the same name.
+func (w *work) isOwn(ctx context.Context, e *entry) (bool, error) {
+	if e.Kind != entryTrigger {
+		return true, nil
+	}
+	list, err := w.catalog(ctx, "SELECT EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE() AND TRIGGER_NAME = ", literal(e.Name))
+	if err != nil {
+		return false, fmt.Errorf("look at %s: %w", e.label(), classify(err))
+	}
+	return len(list) > 0 && strings.EqualFold(list[0][0], e.Table), nil
 }
 
 // item names the object among what is done.

@@ -68,7 +68,7 @@ const forever = 2147483
 // session.
 func (s dialect) sessionSQL() []string {
 	list := []string{
-		"autocommit=1", "sql_mode=''", "time_zone='+00:00'", "character_set_results=NULL", "sql_quote_show_create=1", "sql_safe_updates=0",
+		"autocommit=1", "completion_type=0", "max_error_count=64", "sql_mode=''", "time_zone='+00:00'", "character_set_results=NULL", "sql_quote_show_create=1", "sql_safe_updates=0",
 		"sql_select_limit=18446744073709551615", "sql_big_selects=1",
 		fmt.Sprintf("wait_timeout=%d", forever), "net_read_timeout=3600", "net_write_timeout=3600",
 	}
@@ -121,10 +121,10 @@ const beginSQL = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
 type lockPlan struct {
 	// ddl keeps definitions as they are, while rows change; empty where the server cannot.
 	ddl []string
-	// ddlOptional tells that without the privilege for ddl one goes on without.
-	ddlOptional bool
 	// all keeps every commit away, for as long as the snapshots take.
 	all []string
+	// keep keeps definitions as they are from then on; without the privilege for it one goes on without.
+	keep []string
 	// allow lets commits pass again and keeps definitions as they are; release lets go of everything. One of them may be empty.
 	allow   []string
 	release []string
@@ -139,9 +139,11 @@ func (s dialect) lockPlan() lockPlan {
 			release: []string{"BACKUP STAGE END"},
 		}
 	case s.isMySQL(80000):
+		// The lock for definitions is the second one, as it is for everybody who changes one: the other way round the two deadlock,
+		// and the server may choose the other's statement to fail.
 		return lockPlan{
-			ddl: []string{"LOCK INSTANCE FOR BACKUP"}, ddlOptional: true,
 			all:     []string{"FLUSH NO_WRITE_TO_BINLOG TABLES", "FLUSH TABLES WITH READ LOCK"},
+			keep:    []string{"LOCK INSTANCE FOR BACKUP"},
 			allow:   []string{"UNLOCK TABLES"},
 			release: []string{"UNLOCK TABLES", "UNLOCK INSTANCE"},
 		}

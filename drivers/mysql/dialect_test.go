@@ -48,7 +48,7 @@ func TestLockPlans(t *testing.T) {
 		all: []string{"BACKUP STAGE BLOCK_COMMIT"}, release: []string{"BACKUP STAGE END"},
 	}
 	instance := lockPlan{
-		ddl: []string{"LOCK INSTANCE FOR BACKUP"}, ddlOptional: true, all: flush,
+		all: flush, keep: []string{"LOCK INSTANCE FOR BACKUP"},
 		allow: []string{"UNLOCK TABLES"}, release: []string{"UNLOCK TABLES", "UNLOCK INSTANCE"},
 	}
 	plain := lockPlan{all: flush, release: []string{"UNLOCK TABLES"}}

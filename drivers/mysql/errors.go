@@ -82,7 +82,7 @@ func classOf(err error) error {
 		return drivers.ErrAccess
 	case codeNoDatabase:
 		return drivers.ErrNotFound
-	case codeDiskFull, codeTableFull:
+	case codeDiskFull, codeTableFull, 1878 /* of temporary files */ :
 		return drivers.ErrNoSpace
 	case 1016, 1030 /* the storage engine's number is in the text */, 1026, 3, 20:
 		if strings.Contains(e.Message, "28") && strings.Contains(e.Message, "space") {
@@ -92,7 +92,7 @@ func classOf(err error) error {
 	case 1034, 1035, 1194, 1195, 1712 /* a damaged table or index */ :
 		return drivers.ErrCorrupt
 	case codeTooMany, codeTooManyOfUser, codeLockWait, codeDeadlock, codeInterrupted, 1053 /* shutdown */, 1077, 1079, 1152, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, /* network */
-		1180, 1181, 1182 /* commit, rollback, flush */, 1184, 1188, 1189, 1190, 1206 /* lock table is full */, 1226 /* the account's resources */, 1290, 1836 /* read only */, 1927 /* killed */, 3024, 1969 /* time limit */, 1105, 1037, 1038, 1041 /* memory */, 3168, 4031 /* disconnected */, 1047, 1129, 1135 /* no thread */, 1615, codeChangedTable, 4145 /* another backup */ :
+		1020 /* changed since it was read */, 3058 /* deadlock of named locks */, 3101 /* the group refused it */, 1180, 1181, 1182 /* commit, rollback, flush */, 1184, 1188, 1189, 1190, 1206 /* lock table is full */, 1226 /* the account's resources */, 1290, 1836 /* read only */, 1927 /* killed */, 3024, 1969 /* time limit */, 1105, 1037, 1038, 1041 /* memory */, 3168, 4031 /* disconnected */, 1047, 1129, 1135 /* no thread */, 1615, codeChangedTable, 4145 /* another backup */ :
 		return nil
 	}
 	return drivers.ErrFailed // the statement's own fault, which it would have again
@@ -133,9 +133,13 @@ func told(ctx context.Context, err error) error {
 // statementError names the object and the SQL of a statement that failed, without the secrets in it.
 func statementError(what, sql string, err error) error {
 	const most = 600
-	sql = redact(strings.TrimSpace(sql))
-	if len(sql) > most {
-		sql = sql[:most] + " …"
+	sql = strings.TrimSpace(sql)
+	shown := redact(sql)
+	if strings.Contains(shown, "[redacted]") {
+		err = redactError(err)
 	}
-	return fmt.Errorf("%s: %w; the statement was: %s", what, classify(redactError(err, sql)), strings.ToValidUTF8(sql, "?"))
+	if len(shown) > most {
+		shown = shown[:most] + " …"
+	}
+	return fmt.Errorf("%s: %w; the statement was: %s", what, classify(err), strings.ToValidUTF8(shown, "?"))
 }

@@ -143,6 +143,30 @@ func (w *work) complete(ctx context.Context, r *recipe) error {
 			return err
 		}
 	}
+	return w.settleDatabase(ctx, r)
+}
+
+// settleDatabase gives the database its own collation back, which objects of others have changed for a moment: an attempt may have
+// been ended in it. Of a selection that is the one that it had when the restore began.
+func (w *work) settleDatabase(ctx context.Context, r *recipe) error {
+	want := r.c.schemaRef.Database.Collation
+	if len(r.target.Only) > 0 {
+		list, err := w.rows(ctx, "SELECT SUBSTRING(item, LENGTH('"+itemCollation+"') + 1) FROM "+progressDone+" WHERE item LIKE '"+itemCollation+"%'")
+		if err != nil {
+			return fmt.Errorf("read the database's collation: %w", classify(err))
+		}
+		if len(list) != 1 || !isName(list[0][0]) {
+			return nil
+		}
+		want = list[0][0]
+	}
+	now, err := w.text(ctx, "SELECT @@collation_database")
+	if err == nil && now != want {
+		err = w.ddl(ctx, "ALTER DATABASE "+ident(w.source.place.database)+" COLLATE "+want)
+	}
+	if err != nil {
+		return fmt.Errorf("set the database's collation: %w", classify(told(ctx, err)))
+	}
 	return nil
 }
 
@@ -158,7 +182,7 @@ func (w *work) checkLoaded(ctx context.Context, c *contents) error {
 	}
 	for _, name := range c.names() {
 		for _, p := range c.tables[name] {
-			if !done[p.Name] {
+			if !done[partItem(p.Name)] {
 				return fmt.Errorf("finish: %w: part %s is not in the target", drivers.ErrFailed, p.Name)
 			}
 		}
@@ -228,7 +252,7 @@ func (w *work) makeForeign(ctx context.Context, r *recipe) error {
 			continue
 		}
 		err = w.alone(ctx, "foreign/"+e.Name, "", waitForOthers, func() error {
-			missing, err := w.without(ctx, defs, "SELECT CONSTRAINT_NAME FROM information_schema.TABLE_CONSTRAINTS WHERE CONSTRAINT_TYPE = 'FOREIGN KEY' AND TABLE_SCHEMA = DATABASE() AND TABLE_NAME = "+literal(e.Name))
+			missing, err := w.without(ctx, defs, "SELECT CONSTRAINT_NAME FROM information_schema.TABLE_CONSTRAINTS WHERE CONSTRAINT_TYPE = 'FOREIGN KEY' AND TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ", literal(e.Name))
 			if err != nil {
 				return fmt.Errorf("look at the foreign keys of %s: %w", e.Name, classify(err))
 			}

@@ -197,7 +197,6 @@ func (f *freezing) openLocked(ctx context.Context) error {
 		for _, sql := range list {
 			err := f.lock.exec(context.WithoutCancel(ctx), sql)
 			if optional && isCode(err, codePrivilege) {
-				f.plan.ddl = nil
 				return nil
 			}
 			if err != nil || ctx.Err() != nil {
@@ -206,10 +205,10 @@ func (f *freezing) openLocked(ctx context.Context) error {
 		}
 		return nil
 	}
-	if err := f.lock.exec(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout=%d", max(int(limit.Seconds()), 1))); err != nil {
+	if err := f.lock.limitLock(ctx, limit); err != nil {
 		return classify(err)
 	}
-	if err := hold(f.plan.ddl, f.plan.ddlOptional); err != nil {
+	if err := hold(f.plan.ddl, false); err != nil {
 		return err
 	}
 	if len(f.plan.ddl) > 0 {
@@ -234,6 +233,14 @@ func (f *freezing) openLocked(ctx context.Context) error {
 	if err := hold(f.plan.all, false); err != nil {
 		return err
 	}
+	if err := hold(f.plan.keep, true); err != nil {
+		return err
+	}
+	if len(f.plan.ddl) == 0 {
+		if err := f.checkListed(ctx); err != nil {
+			return gaveUp(ctx, err)
+		}
+	}
 	if err := f.underLock(ctx); err != nil {
 		return gaveUp(ctx, err)
 	}
@@ -249,7 +256,21 @@ func (f *freezing) openLocked(ctx context.Context) error {
 			return fmt.Errorf("unlock: %w", classify(err))
 		}
 	}
+	if len(f.plan.allow) == 0 {
+		return nil
+	}
+	// What is still held is in nobody's way but that of who changes definitions, which are read for as long as it takes.
+	if err := f.lock.exec(ctx, fmt.Sprintf("SET SESSION wait_timeout=%d", forever)); err != nil {
+		return gaveUp(ctx, classify(err))
+	}
 	return nil
+}
+
+// limitLock makes the server itself let go of the locks of a session that waits for them, or says nothing, for longer than limit: its
+// process may be stopped, or its host gone, while everybody waits.
+func (c *conn) limitLock(ctx context.Context, limit time.Duration) error {
+	seconds := max(int(limit.Seconds()), 1)
+	return c.exec(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout=%d, wait_timeout=%d", seconds, seconds+1))
 }
 
 // underLock does all that must be of the view's moment.
@@ -283,7 +304,7 @@ func (f *freezing) lockError(ctx context.Context, sql string, err error) error {
 	what := fmt.Sprintf("lock the server (%s)", sql)
 	timeOver := errors.Is(context.Cause(ctx), errGaveUp) || isCode(err, codeLockWait)
 	switch {
-	case isCode(err, codePrivilege):
+	case isCode(err, codePrivilege, codeLogin): // 1045 is what Amazon's RDS says of its only administrator
 		return fmt.Errorf("%s: %w: %w", what, errNoLock, classify(err))
 	case !timeOver && err == nil:
 		return context.Cause(ctx)
@@ -334,6 +355,23 @@ func (f *freezing) listTables(ctx context.Context) error {
 	var err error
 	f.tables, err = f.source.listTables(ctx, f.side)
 	return err
+}
+
+// checkListed tells whether the tables are those that were listed before the lock: a new one is in the view's moment too.
+func (f *freezing) checkListed(ctx context.Context) error {
+	names, err := f.side.tableNames(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range f.tables {
+		delete(names, t.name)
+	}
+	for name := range names {
+		if !strings.HasPrefix(name, progressPrefix) && f.source.options.takesTable(name) {
+			return fmt.Errorf("%w: %s is new", errBeingChanged, name)
+		}
+	}
+	return nil
 }
 
 // checkOutside tells whether tables without transactions can be dumped as of the view's moment.

@@ -23,7 +23,7 @@ func (l *loading) insertRows(ctx context.Context) (int64, error) {
 	}
 	size := min(int(most)/2, insertSize)
 	head := "INSERT IGNORE INTO " + ident(l.ref.Table) + " (" + columnList(l.ref.Columns) + ") VALUES "
-	in := &lines{in: bufio.NewReaderSize(l.in, 64<<10)}
+	in := &lines{in: bufio.NewReaderSize(l.in, 64<<10), most: int(most)}
 	sql := []byte(head)
 	var total, zeros int64
 	flush := func() error {

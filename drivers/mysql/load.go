@@ -37,13 +37,13 @@ func (s *Source) Load(ctx context.Context, target drivers.Target, attempt driver
 	}
 	l := &loading{work: w, part: part, ref: r, in: &countedReader{in: in, columns: r.Columns}}
 	if r.Outside {
-		err = w.alone(ctx, part.Name, r.Table, waitForOthers, func() error { return l.replaceRows(ctx) })
+		err = w.alone(ctx, partItem(part.Name), r.Table, waitForOthers, func() error { return l.replaceRows(ctx) })
 	} else {
-		err = w.once(ctx, part.Name, r.Table, func() error { return l.copyIn(ctx) })
+		err = w.once(ctx, partItem(part.Name), r.Table, func() error { return l.copyIn(ctx) })
 	}
 	if w.keep && ctx.Err() == nil && l.in.err == nil && isOwnFault(err) {
 		cause := err
-		err = w.once(ctx, part.Name, r.Table, func() error { return w.problem(ctx, part.Name, cause) })
+		err = w.once(ctx, partItem(part.Name), r.Table, func() error { return w.problem(ctx, part.Name, cause) })
 	}
 	if err != nil {
 		return fmt.Errorf("load %s: %w", part.Name, err)
@@ -215,7 +215,7 @@ func (w *work) buildIndexes(ctx context.Context, tbl, kept string, how manner) e
 		return nil
 	}
 	return w.alone(ctx, "index/"+tbl, "", how, func() error {
-		missing, err := w.without(ctx, defs, "SELECT DISTINCT INDEX_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = "+literal(tbl))
+		missing, err := w.without(ctx, defs, "SELECT DISTINCT INDEX_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ", literal(tbl))
 		if err != nil {
 			return fmt.Errorf("look at the indexes of %s: %w", tbl, classify(err))
 		}
@@ -230,8 +230,8 @@ func (w *work) buildIndexes(ctx context.Context, tbl, kept string, how manner) e
 }
 
 // without leaves out the definitions whose names a query gives.
-func (w *work) without(ctx context.Context, defs []string, sql string) ([]string, error) {
-	list, err := w.catalog(ctx, sql)
+func (w *work) without(ctx context.Context, defs []string, sql, table string) ([]string, error) {
+	list, err := w.catalog(ctx, sql, table)
 	if err != nil {
 		return nil, err
 	}

@@ -65,10 +65,15 @@ func readRef(part drivers.Part) (*ref, error) {
 	if err := json.Unmarshal(part.Ref, &r); err != nil {
 		return nil, fmt.Errorf("part %q: %w: its description makes no sense", part.Name, drivers.ErrInvalid)
 	}
+	for _, c := range r.Columns {
+		if !c.Kind.isKnown() {
+			return nil, drivers.WithHint(fmt.Errorf("part %q: %w: columns of kind %q are not known", part.Name, drivers.ErrInvalid, c.Kind), "restore with the version of Salvor that dumped it, or a newer one")
+		}
+	}
 	switch {
 	case r.Kind == partSchema, r.Kind == partGlobals:
 		return &r, nil
-	case r.Kind == partTable && r.Table != "" && (r.From == nil || len(r.From) == len(r.Key)) && (r.To == nil || len(r.To) == len(r.Key)):
+	case r.Kind == partTable && !isProgress(r.Table) && r.Table != "" && (r.From == nil || len(r.From) == len(r.Key)) && (r.To == nil || len(r.To) == len(r.Key)):
 		return &r, nil
 	}
 	return nil, fmt.Errorf("part %q: %w: no such part", part.Name, drivers.ErrInvalid)

@@ -55,11 +55,14 @@ func (s *Source) prepare(ctx context.Context, r *recipe) error {
 	if err := s.first(ctx, r.target, f); err != nil {
 		return err
 	}
+	if err := m.checkCase(ctx, r.schema); err != nil {
+		return err
+	}
 	only := len(r.target.Only) > 0
 	fresh := false
 	switch {
 	case f.state == stateForeign && only:
-		if err := s.discard(ctx, f); err != nil {
+		if err := m.discard(ctx, f); err != nil {
 			return err
 		}
 		return errChanged // what is there now is to be looked at
@@ -69,21 +72,26 @@ func (s *Source) prepare(ctx context.Context, r *recipe) error {
 		}
 		fresh = true
 	case f.state == stateForeign, f.state == stateOccupied && !only:
+		if f.state == stateForeign {
+			if err := s.endForeign(ctx); err != nil {
+				return err
+			}
+		}
 		if err := m.replaceDatabase(ctx, r); err != nil {
 			return err
 		}
 		fresh = true
+	}
+	if f.state != stateBegun {
+		if err := m.beginRun(ctx, f.state, fresh, only, r.c); err != nil {
+			return err
+		}
 	}
 	w, err := s.begin(ctx, r.target, taskPrepare, m.token)
 	if err != nil {
 		return err
 	}
 	defer w.close()
-	if f.state != stateBegun {
-		if err := w.beginRun(ctx, f.state, fresh, only, r.c); err != nil {
-			return err
-		}
-	}
 	w.again = f.state == stateBegun
 	if err := w.register(ctx); err != nil {
 		return err
@@ -99,6 +107,27 @@ func (s *Source) prepare(ctx context.Context, r *recipe) error {
 		err = errors.Join(err, w.abandon(ctx))
 	}
 	return err
+}
+
+// checkCase refuses tables that differ in capitals alone where the server takes them for one: the rows of both would go into it.
+func (w *work) checkCase(ctx context.Context, schema []*entry) error {
+	folds, err := w.text(ctx, "SELECT @@GLOBAL.lower_case_table_names")
+	if err != nil {
+		return fmt.Errorf("look whether capitals count: %w", classify(err))
+	}
+	if folds == "0" {
+		return nil
+	}
+	seen := make(map[string]string)
+	for _, e := range ofKinds(schema, entrySequence, entryTable, entryView) {
+		folded := strings.ToLower(e.Name)
+		if other, ok := seen[folded]; ok {
+			return drivers.WithHint(fmt.Errorf("restore into %s: %w: %s and %s are one on this server", w.source.name(), drivers.ErrFailed, other, e.label()),
+				"restore into a server with lower_case_table_names=0, or one of them alone (--only)")
+		}
+		seen[folded] = e.label()
+	}
+	return nil
 }
 
 // beginBeside opens a session on no database: one that can make and drop the target's.
@@ -127,7 +156,7 @@ func (w *work) abandon(ctx context.Context) error {
 		return nil
 	}
 	w.rollback(ctx)
-	n, err := w.text(ctx, "SELECT (SELECT COUNT(*) FROM "+progressDone+" WHERE item NOT LIKE 'globals/%') + (SELECT fresh FROM "+progressRun+")")
+	n, err := w.text(ctx, "SELECT (SELECT COUNT(*) FROM "+progressDone+" WHERE item NOT LIKE 'globals/%' AND item NOT LIKE '"+itemCollation+"%') + (SELECT fresh FROM "+progressRun+")")
 	if err == nil && n == "0" {
 		err = w.ddl(ctx, dropProgressSQL)
 	}
@@ -234,9 +263,13 @@ func (w *work) rehearse(ctx context.Context, r *recipe, name string) (err error)
 }
 
 // beginRun makes the restore's own tables. Of a target that is equal already everything is noted as done. What an attempt left
-// that was ended before the run's row was there is nobody's.
+// that was ended before the run's row was there is nobody's. It is the session's work that keeps other restores away: of an attempt
+// that another has followed that one has ended, and it can take away nothing that was noted since, however late it wakes.
 func (w *work) beginRun(ctx context.Context, st state, fresh, only bool, c *contents) error {
-	err := w.ddl(ctx, dropProgressSQL)
+	err := w.enter(ctx)
+	if err == nil {
+		err = w.ddl(ctx, dropProgressSQL)
+	}
 	for _, sql := range progressSQL() {
 		if err == nil {
 			err = w.ddl(ctx, sql)
@@ -249,13 +282,16 @@ func (w *work) beginRun(ctx context.Context, st state, fresh, only bool, c *cont
 		for _, name := range c.names() {
 			for _, p := range c.tables[name] {
 				if err == nil {
-					err = w.exec(ctx, "INSERT INTO "+progressDone+" VALUES ("+literal(p.Name)+", "+literal(name)+")")
+					err = w.exec(ctx, "INSERT INTO "+progressDone+" VALUES ("+literal(partItem(p.Name))+", "+literal(name)+")")
 				}
 			}
 		}
 		if err == nil {
 			err = w.exec(ctx, "INSERT INTO "+progressDone+" VALUES ('equal', '')")
 		}
+	}
+	if err == nil && only {
+		err = w.exec(ctx, "INSERT INTO "+progressDone+" SELECT CONCAT('"+itemCollation+"', @@collation_database), ''")
 	}
 	if err == nil {
 		err = w.exec(ctx, fmt.Sprintf("INSERT INTO %s VALUES (1, %s, %d, %d)", progressRun, literal(w.run), digit(only), digit(fresh)))
@@ -276,6 +312,9 @@ func digit(b bool) int {
 	}
 	return 0
 }
+
+// itemCollation begins the note of the collation that the database had.
+const itemCollation = "collation/"
 
 // itemPrepared notes that all that comes before the rows is there.
 const itemPrepared = "prepared"
@@ -388,7 +427,7 @@ func (w *work) dropTables(ctx context.Context, c *contents) error {
 	in := "(" + strings.Join(texts, ", ") + ")"
 	return w.alone(ctx, "drop", "", waitForOthers, func() error {
 		others, err := w.catalog(ctx, `SELECT TABLE_NAME, REFERENCED_TABLE_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS
-			WHERE CONSTRAINT_SCHEMA = DATABASE() AND REFERENCED_TABLE_NAME IN `+in+" AND TABLE_NAME NOT IN "+in)
+			WHERE CONSTRAINT_SCHEMA = DATABASE() AND REFERENCED_TABLE_NAME IN `, in, " AND TABLE_NAME NOT IN ", in)
 		if err != nil {
 			return fmt.Errorf("look what refers to the tables: %w", classify(err))
 		}
@@ -404,13 +443,28 @@ func (w *work) dropTables(ctx context.Context, c *contents) error {
 	})
 }
 
-// discard removes what an unfinished restore of some tables made.
-func (s *Source) discard(ctx context.Context, f *found) error {
-	w, err := s.begin(ctx, drivers.Target{Run: f.run}, taskPrepare, "")
+// enter makes the target the database of a session that began on none.
+func (w *work) enter(ctx context.Context) error {
+	return w.exec(ctx, "USE "+ident(w.source.place.database))
+}
+
+// endForeign ends the sessions of the restore that is in the target, and is to be replaced. The database could not be dropped while
+// they hold its tables; and one that has slept would go on in the new one.
+func (s *Source) endForeign(ctx context.Context) error {
+	c, err := s.connect(ctx, "end restore")
 	if err != nil {
-		return err
+		return s.explain(err)
 	}
-	defer w.close()
+	defer c.close()
+	_, err = (&work{conn: c}).endSessions(ctx, "TRUE")
+	return err
+}
+
+// discard removes what an unfinished restore of some tables made.
+func (w *work) discard(ctx context.Context, f *found) error {
+	if err := w.enter(ctx); err != nil {
+		return fmt.Errorf("remove restore %s: %w", f.run, classify(err))
+	}
 	if _, err := w.endSessions(ctx, "token <> "+literal(w.token)); err != nil {
 		return err
 	}
@@ -440,14 +494,9 @@ func (s *Source) Drop(ctx context.Context, name string) error {
 		return err
 	}
 	defer w.close()
-	if run, err := s.connect(ctx, "drop"); err == nil {
-		// Sessions of the trial that are stopped would keep its tables.
-		other := &work{conn: run}
-		_, err = other.endSessions(ctx, "TRUE")
-		other.close()
-		if err != nil {
-			return err
-		}
+	// Sessions of the trial that are stopped would keep its tables.
+	if err := s.endForeign(ctx); err != nil && !errors.Is(err, drivers.ErrNotFound) {
+		return err
 	}
 	return w.dropDatabase(ctx, name)
 }

@@ -23,15 +23,16 @@ const (
 	progressAccount = progressPrefix + "account" // accounts that were there before
 )
 
-// progressSQL makes them. A name is compared byte by byte, whatever the database's collation is.
+// progressSQL makes them. A name is compared byte by byte, whatever the database's collation is. Each has a primary key, without
+// which some servers take no table.
 func progressSQL() []string {
 	const end = ") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin ROW_FORMAT=DYNAMIC"
 	return []string{
 		"CREATE TABLE " + progressDone + " (item VARCHAR(700) NOT NULL PRIMARY KEY, tbl VARCHAR(64) NOT NULL, KEY (tbl)" + end,
 		"CREATE TABLE " + progressTable + " (tbl VARCHAR(64) NOT NULL PRIMARY KEY, parts BIGINT NOT NULL, indexes LONGBLOB NOT NULL" + end,
-		"CREATE TABLE " + progressSession + " (id BIGINT NOT NULL, task VARCHAR(700) NOT NULL, token VARCHAR(100) NOT NULL, name VARCHAR(64) NOT NULL" + end,
+		"CREATE TABLE " + progressSession + " (id BIGINT NOT NULL, task VARCHAR(700) NOT NULL, token VARCHAR(100) NOT NULL, name VARCHAR(64) NOT NULL PRIMARY KEY" + end,
 		"CREATE TABLE " + progressProblem + " (seq BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, name LONGTEXT NOT NULL, message LONGTEXT NOT NULL" + end,
-		"CREATE TABLE " + progressAccount + " (name VARCHAR(400) NOT NULL" + end,
+		"CREATE TABLE " + progressAccount + " (name VARCHAR(400) NOT NULL PRIMARY KEY" + end,
 		"CREATE TABLE " + progressRun + " (one INT NOT NULL PRIMARY KEY, id VARCHAR(200) NOT NULL, selection INT NOT NULL, fresh INT NOT NULL" + end,
 	}
 }
@@ -203,6 +204,9 @@ func (w *work) claim(ctx context.Context, item, tbl string) (done bool, err erro
 		}
 	}
 }
+
+// partItem names a part among what is done: a table may be called what else is noted there.
+func partItem(name string) string { return "part/" + name }
 
 // once runs f in a transaction, unless an earlier attempt did. f makes no definitions, which would end the transaction.
 func (w *work) once(ctx context.Context, item, tbl string, f func() error) error {

@@ -346,6 +346,9 @@ func readEntries(in io.Reader) ([]*entry, error) {
 		if !ok || json.Unmarshal([]byte(head), e) != nil || e.Bytes < 0 || e.Bytes > mostDefinitions {
 			return nil, fmt.Errorf("%w: a line that begins no definition", drivers.ErrCorrupt)
 		}
+		if isProgress(e.Name) && slices.Contains([]string{entryTable, entrySequence, entryView}, e.Kind) {
+			return nil, fmt.Errorf("%w: %s is a restore's own", drivers.ErrCorrupt, e.label())
+		}
 		// What stands around the statement follows from the two, but for the delimiter, which is a word.
 		settings := e.settings(dialect{}) + ";\nDELIMITER "
 		if err := expect(r, settings); err != nil {

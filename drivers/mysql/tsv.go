@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/go-sql-driver/mysql"
+
 	"salvor/drivers"
 )
 
@@ -105,6 +107,7 @@ func (r *reading) run(ctx context.Context, sql string) (err error) {
 // lines reads rows back.
 type lines struct {
 	in    *bufio.Reader
+	most  int // bytes of a line; 0 for any number
 	line  []byte
 	cells [][]byte // nil for NULL; valid until the next row
 }
@@ -116,7 +119,9 @@ func (l *lines) next(columns int) (bool, error) {
 	l.line = l.line[:0]
 	for {
 		piece, err := l.in.ReadSlice('\n')
-		l.line = append(l.line, piece...)
+		if l.line = append(l.line, piece...); l.most > 0 && len(l.line) > l.most {
+			return false, fmt.Errorf("read rows: a row of more than %d bytes: %w", l.most, mysql.ErrPktTooLarge)
+		}
 		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
 		}

@@ -134,6 +134,9 @@ func (v *view) sink(r *ref, out io.Writer) *rows.Sink {
 func (v *view) dumpTable(ctx context.Context, c *conn, r *ref, out io.Writer) (drivers.Counts, error) {
 	sink := v.sink(r, out)
 	err := c.read(ctx, r, sink)
+	if isCode(err, codeDeadlock) {
+		c.broken = true // the server has ended the transaction, and the session would see another moment
+	}
 	if err == nil {
 		err = sink.Flush()
 	}

@@ -39,8 +39,8 @@ func (w *work) analyzeOne(ctx context.Context, r *ref, how manner) error {
 	return w.do(ctx, "analyze/"+r.key(), "", how, func() error {
 		sql := "ANALYZE " + qualified(r.Schema, r.Table)
 		err := w.exec(ctx, sql)
-		if isCode(err, codePrivilege, codeNoTable, codeNoSchema) {
-			return nil // statistics are no data; autovacuum makes them too
+		if isCode(err, codePrivilege, codeNoTable, codeNoSchema) || isForeign(err) && ctx.Err() == nil && !w.IsClosed() {
+			return nil // statistics are no data; autovacuum makes them too, but those of a whole of which a part is elsewhere
 		}
 		if err != nil {
 			return statementError("analyze "+r.Schema+"."+r.Table, sql, told(ctx, err))

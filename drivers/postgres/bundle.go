@@ -15,7 +15,7 @@ const leastBundle = 2 * defaultChunk
 // Bundle puts the parts of a table together: one transaction loads them in the order in which they lay in the table, which is what
 // its clustering, BRIN indexes and the sort of its keys live by, and a table that one transaction loads is written once
 // (FREEZE). A table that would keep a single task busy while others have nothing to do any more is cut into several runs of parts.
-func (s *Source) Bundle(parts []drivers.Part) [][]int {
+func (*Source) Bundle(parts []drivers.Part, sideBySide int) [][]int {
 	type table struct {
 		order []int
 		size  int64
@@ -42,7 +42,7 @@ func (s *Source) Bundle(parts []drivers.Part) [][]int {
 		t.order = append(t.order, i)
 		t.size += p.Size
 	}
-	share := total / int64(s.readers())
+	share := total / int64(max(sideBySide, 1))
 	whole := min(max(share+share/2, leastBundle), largestWhole)
 	piece := min(max(share, leastBundle), largestChunk)
 	for _, t := range tables {
@@ -58,7 +58,7 @@ func (s *Source) Bundle(parts []drivers.Part) [][]int {
 	return bundles
 }
 
-// runs cuts a list into so many runs of about the same size.
+// runs cuts a list into so many runs of about the same size, or fewer.
 func runs(order []int, pieces, size int64, sizeOf func(int) int64) [][]int {
 	var list [][]int
 	var run []int
@@ -66,7 +66,7 @@ func runs(order []int, pieces, size int64, sizeOf func(int) int64) [][]int {
 	for _, i := range order {
 		run = append(run, i)
 		done += sizeOf(i)
-		if done >= size*int64(len(list)+1)/pieces {
+		if n := int64(len(list)) + 1; n < pieces && done >= size*n/pieces {
 			list = append(list, run)
 			run = nil
 		}

@@ -20,7 +20,7 @@ import (
 func TestBundle(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		s := &Source{limit: rapid.IntRange(0, 9).Draw(t, "limit")}
+		sideBySide := rapid.IntRange(0, 9).Draw(t, "side by side")
 		var parts []drivers.Part
 		add := func(name string, size int64, r ref) {
 			raw, err := json.Marshal(r)
@@ -50,7 +50,7 @@ func TestBundle(t *testing.T) {
 		shuffled := rapid.Permutation(parts).Draw(t, "order")
 		last := make(map[string]string) // of the table's bundles, in the order in which they come
 		var seen []int
-		for _, list := range s.Bundle(shuffled) {
+		for _, list := range new(Source).Bundle(shuffled, sideBySide) {
 			tables := make(map[string]bool)
 			for _, i := range list {
 				r, err := readRef(shuffled[i])
@@ -80,6 +80,16 @@ func TestBundle(t *testing.T) {
 	})
 }
 
+// emptied makes all parts but one of each table empty.
+func emptied(parts []drivers.Part) []drivers.Part {
+	for i, p := range parts {
+		if !strings.HasSuffix(p.Name, "/1") {
+			parts[i].Size = 0
+		}
+	}
+	return parts
+}
+
 // TestBundleSizes: two tables of about a size are loaded by one task each, one alone by as many as work.
 func TestBundleSizes(t *testing.T) {
 	t.Parallel()
@@ -107,9 +117,10 @@ func TestBundleSizes(t *testing.T) {
 		"two":   {list(10, 7), []int{10, 7}},
 		"one":   {list(10), []int{5, 5}},
 		"small": {list(1, 1, 1), []int{1, 1, 1}},
+		"empty": {emptied(list(3, 3)), []int{3, 3}}, // a piece of no rows belongs to the others
 	} {
 		var sizes []int
-		for _, b := range (&Source{limit: 2}).Bundle(c.parts) {
+		for _, b := range new(Source).Bundle(c.parts, 2) {
 			sizes = append(sizes, len(b))
 		}
 		if diff := cmp.Diff(c.sizes, sizes); diff != "" {
@@ -126,7 +137,7 @@ func TestLoadBundle(t *testing.T) {
 	s.Exec(db, `CREATE TABLE big (id int PRIMARY KEY, pad text); INSERT INTO big SELECT i, repeat(md5(i::text), 10) FROM generate_series(1, 40000) i`)
 	d := dumpDatabase(t, s.URL(db), `{"chunk": 1048576}`, nil)
 	parts := slices.DeleteFunc(slices.Clone(d.parts), func(p drivers.Part) bool { return p.Base })
-	lists := openSource(t, s.URL(db), "").Bundle(parts)
+	lists := openSource(t, s.URL(db), "").Bundle(parts, 2)
 	if len(parts) < 5 || len(lists) != 1 {
 		t.Fatalf("%d parts in %d bundles", len(parts), len(lists))
 	}

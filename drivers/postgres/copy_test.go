@@ -176,7 +176,7 @@ func (d *stash) restore(ctx context.Context, s *Source, rules drivers.Target) er
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(4)
 	loads := slices.DeleteFunc(slices.Clone(parts), func(p drivers.Part) bool { return p.Base })
-	for i, list := range s.Bundle(loads) {
+	for i, list := range s.Bundle(loads, 2) {
 		bundle := make([]drivers.Part, len(list))
 		for k, at := range list {
 			bundle[k] = loads[at]

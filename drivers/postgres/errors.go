@@ -83,6 +83,12 @@ func joinError(err error) error {
 	return classify(err)
 }
 
+// isForeign tells whether an error is of what a foreign table stands for: a server that cannot be reached, a file that is missing.
+func isForeign(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && slices.Contains([]string{"08", "58", "HV"}, pgErr.Code[:2])
+}
+
 // isOwnFault tells whether the server refused a statement for what it says, or for what the role may not do: without it the
 // rest can go on. Of a full disk or a damaged file that cannot be said.
 func isOwnFault(err error) bool {

@@ -180,7 +180,50 @@ func TestOnlyWithoutRows(t *testing.T) {
 	// Partitions that are there and equal are left as they are.
 	rules.Clean, rules.Run, rules.Only = false, "again", []string{"public.orders"}
 	requireNoError(t, "restore", d.restore(t.Context(), openSource(t, s.URL(db), ""), rules))
-	if names, known := Kind().Selected(d.parts, []string{"public.orders", "public.nothing"}); len(names) != 4 || len(known) != 1 {
+	if names, known := Kind().Selected(d.parts, []string{"public.orders", "public.nothing"}); len(names) != 4 || len(known) != 3 {
 		t.Errorf("the names stand for %q, known %q", names, known)
+	}
+}
+
+// TestOnlyUnfinishedViews: what an unfinished selection made is removed, views and what they show too.
+func TestOnlyUnfinishedViews(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := s.NewDatabase()
+	s.Exec(db, bareSeed+"CREATE VIEW above AS SELECT * FROM sums; CREATE MATERIALIZED VIEW highest AS SELECT * FROM above")
+	d := dumpDatabase(t, s.URL(db), "", nil)
+	name := s.NewDatabase()
+	s.Exec(name, "CREATE TABLE mine (i int)")
+	target := openSource(t, s.URL(name), "")
+	rules := d.rules()
+	rules.Run, rules.Only = "stopped", []string{"public.orders", "public.sums", "public.kept", "public.above", "public.highest"}
+	requireNoError(t, "prepare", target.Prepare(t.Context(), rules, d.selected(rules)))
+	rules.Run, rules.Only, rules.Clean = "next", []string{"public.p"}, true
+	requireNoError(t, "restore", d.restore(t.Context(), target, rules))
+	if got := s.Query(name, "SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm') AND relnamespace = 'public'::regnamespace"); got != "mine,p" {
+		t.Errorf("relations %s, want mine,p", got)
+	}
+}
+
+// TestOnlyPartitionsWithoutRows: a partitioned table comes with the partitions that the dump has no rows of.
+func TestOnlyPartitionsWithoutRows(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := s.NewDatabase()
+	s.Exec(db, onlySeed+`CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+		CREATE TABLE logs (y int) PARTITION BY RANGE (y);
+		CREATE TABLE logs_1 PARTITION OF logs FOR VALUES FROM (1) TO (2);
+		CREATE TABLE logs_2 PARTITION OF logs FOR VALUES FROM (2) TO (3);
+		CREATE FOREIGN TABLE logs_3 PARTITION OF logs FOR VALUES FROM (3) TO (4) SERVER files OPTIONS (filename '/nowhere');
+		INSERT INTO logs SELECT 1 + i % 2 FROM generate_series(1, 8) i`)
+	d := dumpDatabase(t, s.URL(db), `{"exclude_table_data": ["logs_2"]}`, nil)
+	name := s.NewDatabase()
+	s.Exec(name, "CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw")
+	rules := d.rules()
+	rules.Only = []string{"public.logs"}
+	requireNoError(t, "restore", d.restore(t.Context(), openSource(t, s.URL(name), ""), rules))
+	got := s.Query(name, "SELECT (SELECT string_agg(inhrelid::regclass::text, ',' ORDER BY inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'logs'::regclass), (SELECT count(*) FROM ONLY logs_1), (SELECT count(*) FROM ONLY logs_2)")
+	if got != "logs_1,logs_2,logs_3|4|0" {
+		t.Errorf("partitions and rows: %s", got)
 	}
 }

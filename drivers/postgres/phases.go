@@ -10,7 +10,7 @@ import (
 // it waits for that one's rows alone; uses are the tables that a foreign key locks, for two that share one not to meet.
 func phaseOf(e *entry) (phase, tbl, uses string) {
 	switch e.kind {
-	case "INDEX", "CONSTRAINT":
+	case "INDEX", "CONSTRAINT", "STATISTICS":
 		if owner := ownerOf(e); owner != "" {
 			return phaseTable, owner, ""
 		}
@@ -33,12 +33,15 @@ func phaseOf(e *entry) (phase, tbl, uses string) {
 const names = `((?:"(?:[^"]|"")+"|[^\s".;(]+)\.(?:"(?:[^"]|"")+"|[^\s".;(]+))`
 
 // ownerOf reads the table from the statement, which pg_dump writes in one form: CREATE INDEX … ON [ONLY] s.t USING …, or
-// ALTER TABLE ONLY s.t ADD CONSTRAINT …. What an index of a materialized view names is no table: nothing is loaded into it.
+// ALTER TABLE ONLY s.t ADD CONSTRAINT …, or CREATE STATISTICS … FROM s.t;. What an index of a materialized view names is no table: nothing is loaded into it.
 func ownerOf(e *entry) string {
 	var m []string
-	if e.kind == "INDEX" {
+	switch e.kind {
+	case "STATISTICS": // made before the table is analyzed, or nothing would fill them
+		m = regexp.MustCompile(`(?s)^CREATE STATISTICS .* FROM ` + names + `;`).FindStringSubmatch(e.sql)
+	case "INDEX":
 		m = regexp.MustCompile(`^CREATE (?:UNIQUE )?INDEX (?:"(?:[^"]|"")+"|\S+) ON (?:ONLY )?` + names + ` `).FindStringSubmatch(e.sql)
-	} else {
+	default:
 		m = regexp.MustCompile(`^ALTER TABLE (?:ONLY )?` + names + `\s+ADD CONSTRAINT `).FindStringSubmatch(e.sql)
 	}
 	if m == nil {

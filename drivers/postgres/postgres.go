@@ -193,6 +193,12 @@ func expand(ctx context.Context, spec drivers.Spec) ([]drivers.Place, error) {
 // refusedTLS is what pgconn says of a server that answers that it has no TLS.
 const refusedTLS = "server refused TLS connection"
 
+// insistsOnTLS tells whether no session without TLS is tried. Where one is (sslmode=prefer), what became of that one counts.
+func (s *Source) insistsOnTLS() bool {
+	plain := func(f *pgconn.FallbackConfig) bool { return f.TLSConfig == nil }
+	return s.config.TLSConfig != nil && !slices.ContainsFunc(s.config.Fallbacks, plain)
+}
+
 // isCertificate tells whether a server's certificate was refused, which no later attempt changes.
 func isCertificate(err error) bool {
 	_, ok := errors.AsType[*tls.CertificateVerificationError](err)
@@ -211,7 +217,7 @@ func (s *Source) explain(err error) error {
 		return drivers.WithHint(err, "the server has no free connection: lower the node's limit, or raise max_connections")
 	case errors.Is(err, drivers.ErrAccess), errors.Is(err, drivers.ErrNotFound):
 		return err
-	case strings.Contains(err.Error(), refusedTLS):
+	case strings.Contains(err.Error(), refusedTLS) && s.insistsOnTLS():
 		return drivers.WithHint(fmt.Errorf("%w: %w", drivers.ErrInvalid, err),
 			"the server has TLS turned off, and the source's sslmode asks for it: set ssl = on there; sslmode=disable sends all in the clear")
 	case isCertificate(err):

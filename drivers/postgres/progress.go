@@ -23,7 +23,7 @@ CREATE TABLE salvor_progress.problem (name text NOT NULL, message text NOT NULL)
 
 // The phases of a schema's second half.
 const (
-	phaseTable   = "table"   // indexes and constraints of one table, once its rows are in
+	phaseTable   = "table"   // indexes, constraints and extended statistics of one table, once its rows are in
 	phaseAttach  = "attach"  // indexes of partitions, to those of their parents
 	phaseForeign = "foreign" // foreign keys
 	phaseRest    = "rest"    // one after another, in pg_dump's order

@@ -16,7 +16,7 @@ type bareRelation struct {
 	relation
 	// Kind is pg_class.relkind: r, p, v, m or f.
 	Kind string `json:"kind"`
-	// Of are the keys of the partitions that the dump holds rows of.
+	// Of are the keys of the partitions, those without rows too.
 	Of []string `json:"of,omitempty"`
 }
 
@@ -41,9 +41,9 @@ WHERE c.relkind IN ('v', 'm', 'f') AND c.relpersistence <> 't' AND n.nspname !~ 
     AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e')
 ORDER BY 1, 2`
 
-const ancestorsQuery = `SELECT c.oid, a.oid FROM pg_catalog.pg_class c
+const ancestorsQuery = `SELECT n.nspname, c.relname, a.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL pg_catalog.pg_partition_ancestors(c.oid) AS p(relid) JOIN pg_catalog.pg_class a ON a.oid = p.relid
-WHERE c.relispartition AND c.relkind = 'r' AND a.relkind = 'p' AND c.oid = ANY ($1::pg_catalog.oid[]) ORDER BY c.oid`
+WHERE c.relispartition AND c.relkind IN ('r', 'f') AND a.relkind = 'p' ORDER BY c.oid`
 
 // bareRelations lists what the dump holds without rows.
 func (v *view) bareRelations(ctx context.Context, lead *conn) ([]bareRelation, error) {
@@ -57,18 +57,21 @@ func (v *view) bareRelations(ctx context.Context, lead *conn) ([]bareRelation, e
 			list = append(list, bareRelation{relation: relation{r[0], r[1]}, Kind: r[2]})
 		}
 	}
-	byOID := make(map[string]*table, len(v.tables))
-	for _, t := range v.tables {
-		byOID[t.oid] = t
+	dumped := make(map[string]bool, len(list)+len(v.tables))
+	for i := range list {
+		dumped[list[i].key()] = true
 	}
-	rows, err = lead.rows(ctx, ancestorsQuery, oidsOf(v.tables))
+	for _, t := range v.tables {
+		dumped[t.key()] = true
+	}
+	rows, err = lead.rows(ctx, ancestorsQuery)
 	if err != nil {
 		return nil, fmt.Errorf("list partitions: %w", classify(err))
 	}
 	partitions := make(map[string][]string)
 	for _, r := range rows {
-		if leaf := byOID[r[0]]; !leaf.noData {
-			partitions[r[1]] = append(partitions[r[1]], leaf.key())
+		if key := keyOf(r[0], r[1]); dumped[key] {
+			partitions[r[2]] = append(partitions[r[2]], key)
 		}
 	}
 	for _, t := range v.tables {

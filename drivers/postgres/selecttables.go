@@ -233,23 +233,26 @@ func (w *work) discardMade(ctx context.Context) error {
 	}
 	rows, err := w.rows(ctx, `SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END,
 		n.nspname, c.relname FROM salvor_progress.made m JOIN pg_catalog.pg_class c ON c.oid = m.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		ORDER BY c.relkind = 'S', c.oid`)
+		ORDER BY c.relkind NOT IN ('v', 'm'), c.relkind = 'S', c.oid DESC`) // what shows others before them; later ones may show earlier ones
 	if err != nil {
 		return classify(err)
 	}
-	var tables []string
-	var rest []string
+	var views, tables, rest []string
 	for _, r := range rows {
-		if r[0] == "TABLE" {
-			tables = append(tables, qualified(r[1], r[2]))
-		} else {
-			rest = append(rest, "DROP "+r[0]+" IF EXISTS "+qualified(r[1], r[2])) // one that a table owns goes with it
+		name := qualified(r[1], r[2])
+		switch r[0] {
+		case "TABLE":
+			tables = append(tables, name)
+		case "VIEW", "MATERIALIZED VIEW":
+			views = append(views, "DROP "+r[0]+" "+name)
+		default:
+			rest = append(rest, "DROP "+r[0]+" IF EXISTS "+name) // one that a table owns goes with it
 		}
 	}
-	sql := strings.Join(rest, "; ")
 	if len(tables) > 0 {
-		sql = strings.TrimSuffix("DROP TABLE "+strings.Join(tables, ", ")+"; "+sql, "; ")
+		views = append(views, "DROP TABLE "+strings.Join(tables, ", ")) // in one statement, as they may refer to each other
 	}
+	sql := strings.Join(append(views, rest...), "; ")
 	if err := w.exec(ctx, sql); err != nil {
 		return statementError("drop", sql, err)
 	}

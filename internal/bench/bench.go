@@ -49,6 +49,7 @@ func sections() []section {
 		{"small", (*bench).smallFiles, smallRoom},
 		{"large", (*bench).largeFiles, func(o options) int64 { return int64(o.large) * 3 * gigabyte }},
 		{"postgres", (*bench).postgres, func(options) int64 { return postgresRoom }},
+		{"mysql", (*bench).mysql, func(options) int64 { return mysqlRoom }},
 	}
 }
 

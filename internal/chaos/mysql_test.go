@@ -26,10 +26,11 @@ const mysqlSite = `CREATE TABLE branches (id int PRIMARY KEY, name varchar(20) N
 CREATE TABLE accounts (id int NOT NULL AUTO_INCREMENT PRIMARY KEY, branch int NOT NULL, balance decimal(12,2) NOT NULL, filler char(60), KEY (balance),
   FOREIGN KEY (branch) REFERENCES branches (id)) AUTO_INCREMENT = 500000;
 CREATE TABLE no_key (a int, b blob);
-CREATE TABLE empty (a int);
-INSERT INTO branches SELECT seq, CONCAT('branch ', seq) FROM seq_1_to_20;
-INSERT INTO accounts SELECT seq, 1 + seq % 20, seq / 7, MD5(seq) FROM seq_1_to_200000;
-INSERT INTO no_key SELECT seq % 100, UNHEX(CONCAT('00090a5c', MD5(seq))) FROM seq_1_to_20000;
+CREATE TABLE nothing (a int);
+INSERT INTO branches WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20) SELECT i, CONCAT('branch ', i) FROM n;
+INSERT INTO accounts WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 447)
+  SELECT 1 + a.i * 448 + b.i, 1 + b.i % 20, a.i + b.i / 7, LEFT(SHA2(a.i * 448 + b.i, 256), 60) FROM n a JOIN n b;
+INSERT INTO no_key SELECT id % 100, UNHEX(CONCAT('00090a5c', SHA2(id, 256))) FROM accounts WHERE id <= 20000;
 CREATE VIEW totals AS SELECT branch, COUNT(*) AS n FROM accounts GROUP BY branch;
 CREATE TRIGGER loud BEFORE INSERT ON accounts FOR EACH ROW SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'a trigger fired'`
 
@@ -44,7 +45,7 @@ func newMySQLSubject(t *testing.T) *mysqlSubject {
 	}
 	m.server.Exec("", "CREATE DATABASE site; CREATE DATABASE beside")
 	m.server.Exec("site", mysqlSite)
-	m.server.Exec("beside", "CREATE TABLE t (i int PRIMARY KEY, x varchar(100)); INSERT INTO t SELECT seq, REPEAT('x', 100) FROM seq_1_to_20000")
+	m.server.Exec("beside", "CREATE TABLE t (i int PRIMARY KEY, x varchar(100)); INSERT INTO t SELECT id, REPEAT('x', 100) FROM site.accounts WHERE id <= 20000")
 	m.sums = m.sum("site")
 	trial := m.round(t, 0, create, "")
 	m.dumpTime = trial.must(t, trial.args(t, "dump")...)
@@ -55,12 +56,12 @@ func newMySQLSubject(t *testing.T) *mysqlSubject {
 
 // sum is what every copy of the database must hold.
 func (m *mysqlSubject) sum(db string) string {
-	return m.checksum(db, "accounts, branches, no_key, empty") + "\n" + m.server.Query(db, `SELECT
+	return m.checksum(db, "accounts, branches, no_key, nothing") + "\n" + m.server.Query(db, `SELECT
 		(SELECT GROUP_CONCAT(table_name, ' ', table_type ORDER BY table_name) FROM information_schema.tables WHERE table_schema = DATABASE()),
 		(SELECT auto_increment FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'accounts'),
-		(SELECT GROUP_CONCAT(table_name, '.', index_name ORDER BY 1) FROM information_schema.statistics WHERE table_schema = DATABASE()),
-		(SELECT GROUP_CONCAT(constraint_name ORDER BY 1) FROM information_schema.table_constraints WHERE table_schema = DATABASE()),
-		(SELECT GROUP_CONCAT(trigger_name ORDER BY 1) FROM information_schema.triggers WHERE trigger_schema = DATABASE()), (SELECT SUM(n) FROM totals)`)
+		(SELECT GROUP_CONCAT(table_name, '.', index_name ORDER BY table_name, index_name) FROM information_schema.statistics WHERE table_schema = DATABASE()),
+		(SELECT GROUP_CONCAT(constraint_name ORDER BY constraint_name) FROM information_schema.table_constraints WHERE table_schema = DATABASE()),
+		(SELECT GROUP_CONCAT(trigger_name ORDER BY trigger_name) FROM information_schema.triggers WHERE trigger_schema = DATABASE()), (SELECT SUM(n) FROM totals)`)
 }
 
 // checksum returns the server's own sums of tables.
@@ -92,7 +93,7 @@ func (m *mysqlSubject) round(t *testing.T, seed uint64, how way, queue string) *
 		text += fmt.Sprintf("    - {name: beside, driver: mysql, source: %q}\n", m.server.URL("beside"))
 	case clean, only:
 		m.server.Exec("", "CREATE DATABASE "+r.target)
-		m.server.Exec(r.target, "CREATE TABLE old AS SELECT seq AS i FROM seq_1_to_10")
+		m.server.Exec(r.target, "CREATE TABLE old AS SELECT id AS i FROM site.branches WHERE id <= 10")
 	case create:
 	}
 	if queue != "" {
@@ -129,7 +130,7 @@ func (r *mysqlRound) compare(t *testing.T) {
 		if got, want := r.m.checksum(r.target, "branches"), r.m.checksum("site", "branches"); got != want {
 			t.Fatalf("the restored table has %s, the source %s", got, want)
 		}
-		got := s.Query(r.target, "SELECT GROUP_CONCAT(table_name ORDER BY 1), (SELECT COUNT(*) FROM old) FROM information_schema.tables WHERE table_schema = DATABASE()")
+		got := s.Query(r.target, "SELECT GROUP_CONCAT(table_name ORDER BY table_name), (SELECT COUNT(*) FROM old) FROM information_schema.tables WHERE table_schema = DATABASE()")
 		if got != "branches,old|10" {
 			t.Fatalf("the target holds %s, want the restored table beside the one that was there", got)
 		}

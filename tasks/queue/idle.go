@@ -8,7 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// idle answers asynq's looks at empty queues of an embedded Redis without running its script. asynq looks many times a
+// idle answers asynq's looks at empty queues of an embedded Redis without running its script. asynq looks fifty times a
 // second at each queue, and miniredis builds a Lua interpreter for each script: idling took a tenth of a core.
 type idle struct{ server *miniredis.Miniredis }
 

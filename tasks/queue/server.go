@@ -59,8 +59,6 @@ const (
 	// checkInterval is how long an idle server waits between two looks at its queues. At asynq's default of a second each
 	// hop of a run takes half of one.
 	checkInterval = 20 * time.Millisecond
-	// checkEmbedded is the same where a look asks nobody, see idle.
-	checkEmbedded = 5 * time.Millisecond
 	// patience is how long asynq waits for handlers at its shutdown. The server has waited for them before.
 	patience = time.Minute
 )
@@ -117,14 +115,10 @@ func (s *Server) add(slots int, queues map[string]int) {
 	if slots == 0 {
 		return
 	}
-	every := checkInterval
-	if s.conn.Embedded() {
-		every = checkEmbedded
-	}
 	s.pools = append(s.pools, &pool{
 		slots: make(chan struct{}, slots),
 		asynq: asynq.NewServerFromRedisClient(s.conn.Redis(), asynq.Config{
-			Concurrency: slots, Queues: queues, TaskCheckInterval: every, ShutdownTimeout: patience,
+			Concurrency: slots, Queues: queues, TaskCheckInterval: checkInterval, ShutdownTimeout: patience,
 			Logger: logger{s.cfg.Log}, LogLevel: asynq.InfoLevel,
 		}),
 	})

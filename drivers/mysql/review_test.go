@@ -1,0 +1,267 @@
+package mysql
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"salvor/drivers"
+)
+
+// TestTablesNamedLikeNotes restores tables that are called what a restore notes of itself, among them those whose parts are named
+// like objects: no note is taken for another.
+func TestTablesNamedLikeNotes(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := s.NewDatabase()
+	names := []string{"prepared", "equal", "finish", "drop", "globals", "000000", "000001"}
+	for _, name := range names {
+		s.Exec(db, "CREATE TABLE `"+name+"` (i int, KEY (i)); INSERT INTO `"+name+"` VALUES (1), (2)")
+	}
+	for _, name := range []string{"table", "index"} { // of several ranges: table/000000, …
+		s.Exec(db, "CREATE TABLE `"+name+"` (i int PRIMARY KEY, c char(250), KEY (c)); INSERT INTO `"+name+"` SELECT seq, seq FROM seq_1_to_3000; ANALYZE TABLE `"+name+"`")
+	}
+	s.Exec(db, "CREATE VIEW v AS SELECT * FROM `equal`; CREATE TRIGGER g BEFORE INSERT ON `drop` FOR EACH ROW SET NEW.i = 5")
+	d := dumpDatabase(t, s.URL(db), `{"chunk": 65536}`)
+	if d.part(t, "table").Name == "table" {
+		t.Fatal("the table is one part: the test shows nothing")
+	}
+	copied := s.NewName()
+	d.mustProve(t, s, copied)
+	if got := s.Query(copied, "SELECT COUNT(*) FROM information_schema.views WHERE table_schema = DATABASE()") +
+		s.Query(copied, "SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema = DATABASE()"); got != "11" {
+		t.Errorf("%s views and triggers", got)
+	}
+	requireSame(t, s, db, s, copied)
+	// Of a selection, one that replaces what is there.
+	rules := d.rules()
+	rules.Create, rules.Clean, rules.Only = false, true, []string{"drop", "prepared"}
+	s.Exec(copied, "DELETE FROM `drop`; DELETE FROM prepared")
+	requireNoError(t, "restore two", d.restore(t.Context(), openSource(t, s.URL(copied), ""), rules))
+	requireSame(t, s, db, s, copied)
+}
+
+// TestProgressTablesOfTheArchive: a dump that says that it holds rows of a restore's own tables is refused.
+func TestProgressTablesOfTheArchive(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{progressDone, strings.ToUpper(progressRun)} {
+		if _, err := readRef(drivers.Part{Name: name, Ref: []byte(`{"kind": "table", "table": "` + name + `"}`)}); err == nil {
+			t.Errorf("a part of table %s is taken", name)
+		}
+	}
+	if _, err := readRef(drivers.Part{Name: "t", Ref: []byte(`{"kind": "table", "table": "t", "columns": [{"name": "a", "kind": "later"}]}`)}); err == nil {
+		t.Error("a column of a kind that is not known is taken")
+	}
+	data, err := writeEntries([]*entry{{Kind: entryTable, Name: progressDone, sql: "CREATE TABLE a (i int)"}})
+	requireNoError(t, "write", err)
+	if _, err := readEntries(bytes.NewReader(data)); err == nil {
+		t.Error("a definition of a restore's own table is taken")
+	}
+}
+
+// TestStoppedWhileLocked leaves the session that locks the server alone, as a process does that is stopped then: the server ends it.
+func TestStoppedWhileLocked(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := seeded(t, s)
+	lock := someone(t, s, db)
+	requireNoError(t, "limit", lock.limitLock(t.Context(), time.Second))
+	plan := lock.server.lockPlan()
+	for _, sql := range append(plan.ddl, plan.all...) {
+		requireNoError(t, sql, lock.exec(t.Context(), sql))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := s.Do(ctx, db, "INSERT INTO no_key VALUES (1, 'x')"); err != nil {
+		t.Errorf("write beside a lock whose process is stopped: %v", err)
+	}
+	if err := lock.exec(t.Context(), plan.release[0]); err == nil {
+		t.Error("the session that lost its lock says that it let go of it")
+	}
+}
+
+// TestRefusedLock: where a provider's server refuses the lock in its own way the view is opened without it.
+func TestRefusedLock(t *testing.T) {
+	t.Parallel()
+	f := &freezing{view: &view{source: &Source{}}}
+	for _, number := range []uint16{codePrivilege, codeLogin} {
+		if err := f.lockError(t.Context(), "FLUSH TABLES WITH READ LOCK", &mysql.MySQLError{Number: number}); !errors.Is(err, errNoLock) {
+			t.Errorf("%d: %v", number, err)
+		}
+	}
+}
+
+// TestReplaceStoppedRestore replaces a restore whose process was stopped in the middle of a part: its session is ended, so that
+// nobody waits for it and it writes nothing more.
+func TestReplaceStoppedRestore(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	d := dumpDatabase(t, s.URL(seeded(t, s)), "")
+	name := s.NewName()
+	target, rules := openSource(t, s.URL(name), ""), d.rules()
+	requireNoError(t, "prepare", target.Prepare(t.Context(), rules, d.parts))
+	part := d.part(t, "customer")
+	hanging, release := io.Pipe()
+	stuck := make(chan error, 1)
+	go func() {
+		stuck <- target.Load(t.Context(), rules, drivers.Attempt{Run: rules.Run, Task: "t", Token: "stopped"}, part, hanging)
+	}()
+	_, err := release.Write(d.content[part.Name][:len(d.content[part.Name])/2])
+	requireNoError(t, "write", err)
+	other := rules
+	other.Run, other.Clean = rules.Run+"2", true
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	requireNoError(t, "replace", d.restore(ctx, target, other))
+	_ = release.CloseWithError(io.ErrUnexpectedEOF)
+	if err := <-stuck; err == nil {
+		t.Error("the restore that was replaced says it loaded a part")
+	}
+	d.mustBeProved(t, s, name)
+}
+
+// TestLatePreparation wakes an attempt at Prepare that another one has followed, before it began: it takes nothing of what is noted.
+func TestLatePreparation(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	d := dumpDatabase(t, s.URL(seeded(t, s)), "")
+	name := s.NewDatabase()
+	target, rules := openSource(t, s.URL(name), ""), d.rules()
+	late, err := target.beginBeside(t.Context(), rules, taskPrepare)
+	requireNoError(t, "begin", err)
+	defer late.close()
+	requireNoError(t, "lock", errors.Join(late.lockTask(t.Context()), late.lockTarget(t.Context())))
+	requireNoError(t, "prepare", target.Prepare(t.Context(), rules, d.parts))
+	c, err := readContents(d.parts)
+	requireNoError(t, "read", err)
+	if err := late.beginRun(t.Context(), stateEmpty, false, false, c); err == nil {
+		t.Error("an attempt that was ended begins the restore")
+	}
+	if err := late.discard(t.Context(), &found{run: rules.Run}); err == nil {
+		t.Error("an attempt that was ended removes a restore")
+	}
+	requireNoError(t, "restore", d.restore(t.Context(), target, rules))
+	d.mustBeProved(t, s, name)
+}
+
+// TestDatabaseInNames dumps and restores tables whose names hold what stands for the database in queries.
+func TestDatabaseInNames(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := s.NewDatabase()
+	s.Exec(db, "CREATE TABLE `a DATABASE()` (i int PRIMARY KEY, j int, KEY (j)); INSERT INTO `a DATABASE()` VALUES (1, 2);"+
+		"CREATE TABLE `b' = DATABASE()` (i int, FOREIGN KEY (i) REFERENCES `a DATABASE()` (i)); INSERT INTO `b' = DATABASE()` VALUES (1)")
+	d := dumpDatabase(t, s.URL(db), "")
+	copied := s.NewName()
+	d.mustProve(t, s, copied)
+	requireSame(t, s, db, s, copied)
+	rules := d.rules()
+	rules.Create, rules.Clean, rules.Only = false, true, []string{"a DATABASE()", "b' = DATABASE()"}
+	s.Exec(copied, "DELETE FROM `b' = DATABASE()`")
+	requireNoError(t, "restore both", d.restore(t.Context(), openSource(t, s.URL(copied), ""), rules))
+	requireSame(t, s, db, s, copied)
+}
+
+// TestLateSecrets: a secret that stands behind what an error shows of a statement is not in the server's words either.
+func TestLateSecrets(t *testing.T) {
+	t.Parallel()
+	sql := "CREATE TABLE t (" + strings.Repeat("`column` int, ", 100) + "PRIMARY KEY (i)) ENGINE=FEDERATED CONNECTION='mysql://u:hunter2@h/d/t'"
+	for _, sql := range []string{sql, sql[:len(sql)-1]} {
+		err := statementError("restore table t", sql, &mysql.MySQLError{Number: 1432, Message: "The data source connection string 'mysql://u:hunter2@h/d/t' is not in the correct format"})
+		if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("err = %v", err)
+		}
+	}
+}
+
+// TestCollationComesBack ends an attempt while the database has the collation of an object that is made: it has its own in the end.
+func TestCollationComesBack(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := seeded(t, s)
+	s.Exec(db, "ALTER DATABASE `"+db+"` COLLATE utf8mb4_unicode_ci")
+	d := dumpDatabase(t, s.URL(db), "")
+	collation := func(name string) string {
+		return s.Query("", "SELECT default_collation_name FROM information_schema.schemata WHERE schema_name = '"+name+"'")
+	}
+	for _, only := range [][]string{nil, {"customer"}} {
+		name := s.NewDatabase()
+		want := "utf8mb4_unicode_ci"
+		if only != nil {
+			want = "utf8mb4_czech_ci"
+		}
+		s.Exec(name, "ALTER DATABASE `"+name+"` COLLATE "+want)
+		target, rules := openSource(t, s.URL(name), ""), d.rules()
+		rules.Only = only
+		requireNoError(t, "prepare", target.Prepare(t.Context(), rules, d.selected(rules)))
+		s.Exec(name, "ALTER DATABASE `"+name+"` COLLATE utf8mb4_german2_ci")
+		requireNoError(t, "restore", d.restore(t.Context(), target, rules))
+		if got := collation(name); got != want {
+			t.Errorf("of %q: the database has %s, want %s", only, got, want)
+		}
+	}
+}
+
+// TestProgressHasKeys: some servers take no table without a primary key.
+func TestProgressHasKeys(t *testing.T) {
+	t.Parallel()
+	s := server(t, "innodb_force_primary_key=1")
+	db := s.NewDatabase()
+	s.Exec(db, "CREATE TABLE t (i int PRIMARY KEY); INSERT INTO t VALUES (1)")
+	dumpDatabase(t, s.URL(db), "").mustProve(t, s, s.NewName())
+}
+
+// TestForeignTrigger restores a table whose trigger has the name of another table's: that is an error, at every attempt.
+func TestForeignTrigger(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	d := dumpDatabase(t, s.URL(seeded(t, s)), "")
+	name := s.NewDatabase()
+	s.Exec(name, "CREATE TABLE other (i int); CREATE TRIGGER loud BEFORE INSERT ON other FOR EACH ROW SET NEW.i = 1")
+	target, rules := openSource(t, s.URL(name), ""), d.rules()
+	rules.Only = []string{"customer"}
+	for range 2 {
+		if err := d.restore(t.Context(), target, rules); !errors.Is(err, drivers.ErrFailed) {
+			t.Errorf("restore beside another trigger of the name: %v", err)
+		}
+	}
+	s.Exec(name, "DROP TRIGGER loud")
+	requireNoError(t, "restore", d.restore(t.Context(), target, rules))
+	if got := s.Query(name, "SELECT event_object_table FROM information_schema.triggers WHERE trigger_schema = DATABASE()"); got != "customer" {
+		t.Errorf("the trigger is of %q", got)
+	}
+}
+
+// TestTablesOfOneName: two tables that a server takes for one are not restored into it, nor by another attempt.
+func TestTablesOfOneName(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := s.NewDatabase()
+	s.Exec(db, "CREATE TABLE item (i int); CREATE TABLE Item (i int); INSERT INTO item VALUES (1); INSERT INTO Item VALUES (2)")
+	d := dumpDatabase(t, s.URL(db), "")
+	other := server(t, "lower_case_table_names=1")
+	name := other.NewDatabase()
+	for range 2 {
+		err := d.restore(t.Context(), openSource(t, other.URL(name), ""), d.rules())
+		if !errors.Is(err, drivers.ErrFailed) || hintText(err) == "" {
+			t.Errorf("restore = %v (hint %q)", err, hintText(err))
+		}
+	}
+}
+
+// TestLongRow: a row that no statement of the server can hold is not read into memory whole.
+func TestLongRow(t *testing.T) {
+	t.Parallel()
+	in := &lines{in: bufio.NewReader(io.MultiReader(strings.NewReader(strings.Repeat("x", 10_000)), iotest.ErrReader(errNone))), most: 8192}
+	if _, err := in.next(1); !errors.Is(err, mysql.ErrPktTooLarge) {
+		t.Errorf("err = %v", err)
+	}
+}
