@@ -42,7 +42,7 @@ type RelationalHarness struct {
 	Key string
 	// Deep is how deep a tree of rows is that a rescue has to follow.
 	Deep int
-	// NoNegativeZero tells that -0 is stored as 0.
+	// NoNegativeZero tells that -0 is stored as 0, or that an UPDATE from 0 to it changes nothing.
 	NoNegativeZero bool
 }
 
