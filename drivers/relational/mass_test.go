@@ -16,7 +16,9 @@ func TestMass(t *testing.T) {
 	table := &relational.Table{
 		Name: relational.Name{Name: "user"},
 		Columns: []relational.Column{
-			{Name: "id", Type: relational.TypeInt}, {Name: "plan", Type: relational.TypeText}, {Name: "name", Type: relational.TypeText},
+			{Name: "id", Type: relational.TypeInt},
+			{Name: "plan", Type: relational.TypeText},
+			{Name: "name", Type: relational.TypeText},
 			{Name: "updated", Type: relational.TypeTime},
 		},
 	}
