@@ -83,11 +83,22 @@ func TestPartGivesMemoryBack(t *testing.T) {
 
 func TestPartReaderFindsEveryDamage(t *testing.T) {
 	t.Parallel()
+	for _, digested := range []bool{false, true} {
+		testDamage(t, digested)
+	}
+}
+
+// testDamage damages a part; one with a digest of its rows has no hash of its content.
+func testDamage(t *testing.T, digested bool) {
+	t.Helper()
 	onEach(t, func(t *testing.T, a *Archive) {
 		content := append(text(1, 100_000), noise(2, 100_000)...)
 		s := &sample{ref: testRef, parts: map[string][]byte{"a": content, "b": content[:len(content)-1]}}
-		rec := must(s.putPart(t.Context(), a, PartName{Node: "n", Name: "a", Token: "t1"}))(t)
-		other := must(s.putPart(t.Context(), a, PartName{Node: "n", Name: "b", Token: "t1"}))(t)
+		rec := must(s.putPart(t.Context(), a, PartName{Node: "n", Name: "a", Token: "t1", Digested: digested}))(t)
+		other := must(s.putPart(t.Context(), a, PartName{Node: "n", Name: "b", Token: "t1", Digested: digested}))(t)
+		if (rec.SHA256 == "") != digested {
+			t.Errorf("digested %t, and the content's hash is %q", digested, rec.SHA256)
+		}
 		good := object(t, a, rec.Key)
 		bad := func(what string, rec PartRecord, stored []byte) {
 			t.Helper()
@@ -138,6 +149,35 @@ func TestPartReaderFindsEveryDamage(t *testing.T) {
 		}
 		if _, err := readPart(t.Context(), a, rec); err != nil {
 			t.Errorf("part that was repaired: %v", err)
+		}
+	})
+}
+
+// TestPartsWithoutHash: a part has a hash of its content, or a digest of its rows, or both, as parts of earlier versions have.
+func TestPartsWithoutHash(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, a *Archive) {
+		s := &sample{ref: testRef, parts: map[string][]byte{"a": []byte("a")}}
+		rec := must(s.putPart(t.Context(), a, PartName{Node: "n", Name: "a", Token: "t1"}))(t)
+		check := func(sum, digest, stored string) string {
+			n := NodeManifest{Set: testRef.Set, Dump: testRef.Dump, Path: "n", Shape: ShapeStream, Parts: []PartRecord{rec}, Started: testTime, Ended: testTime}
+			n.Parts[0].SHA256, n.Parts[0].Digest, n.Parts[0].StoredSHA256 = sum, digest, stored
+			return n.check()
+		}
+		for what, c := range map[string]struct {
+			sum, digest, stored string
+			good                bool
+		}{
+			"hash":          {rec.SHA256, "", rec.StoredSHA256, true},
+			"digest":        {"", "xxh3:0", rec.StoredSHA256, true},
+			"both":          {rec.SHA256, "xxh3:0", rec.StoredSHA256, true},
+			"neither":       {"", "", rec.StoredSHA256, false},
+			"bad hash":      {"x", "xxh3:0", rec.StoredSHA256, false},
+			"object's hash": {rec.SHA256, "xxh3:0", "", false},
+		} {
+			if text := check(c.sum, c.digest, c.stored); (text == "") != c.good {
+				t.Errorf("%s: %q", what, text)
+			}
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"salvor/archive"
 	"salvor/coordinator"
+	"salvor/drivers"
 	"salvor/tasks"
 )
 
@@ -78,7 +79,7 @@ func (a *app) dump(ctx context.Context, o dumpOptions, sources []string) (err er
 	if err := s.checkArchive(); err != nil {
 		return err
 	}
-	if err := a.checkSet(s); err != nil {
+	if err := a.checkSet(ctx, s); err != nil {
 		return err
 	}
 	s.set.Archive = s.archive
@@ -183,7 +184,7 @@ func (a *app) dumpSettings(sources []string) (settings, error) {
 }
 
 // checkSet refuses, before anything runs, nodes that no worker serves and sources that cannot be resolved.
-func (a *app) checkSet(s settings) error {
+func (a *app) checkSet(ctx context.Context, s settings) error {
 	var wrong []error
 	for path, n := range s.set.Set.Walk() {
 		if s.queue != "" && !n.Literal.IsEmpty() {
@@ -195,11 +196,36 @@ func (a *app) checkSet(s settings) error {
 		if n.Driver == "" || s.queue != "" {
 			continue // on a queue, sources are resolved where they are opened
 		}
-		if err := a.checkReferences(n.Driver, n.Source, n.Options); err != nil {
+		err := a.checkReferences(n.Driver, n.Source, n.Options)
+		if err == nil {
+			err = a.checkServer(ctx, n)
+		}
+		if err != nil {
 			wrong = append(wrong, fmt.Errorf("node %s: %w", path, err))
 		}
 	}
 	return errors.Join(wrong...)
+}
+
+// checkServer tells what is wrong with the text of a database's source, without asking the server. (Of paths, opening tells.)
+func (a *app) checkServer(ctx context.Context, n *tasks.Node) error {
+	kind, err := a.registry.Lookup(n.Driver)
+	if err != nil || kind.Scratch == nil {
+		return err
+	}
+	text := n.Source
+	if text == tasks.RedactedSource {
+		text = n.Literal.Reveal()
+	}
+	source, err := a.resolve(text)
+	if err != nil {
+		return err
+	}
+	opened, err := kind.Open(ctx, drivers.Spec{Source: source, Options: n.Options, Scratch: a.scratch})
+	if err != nil {
+		return err
+	}
+	return opened.Close()
 }
 
 // reportDump prints the dump's id, and says what was stored and how to get it back.

@@ -72,7 +72,7 @@ func (a *app) expandForPlan(ctx context.Context, s *settings) error {
 
 // expandAlone expands a set by an engine that does nothing else.
 func (a *app) expandAlone(ctx context.Context, s *settings, expanding tasks.Node) (coordinator.Outcome, error) {
-	if err := a.checkSet(settings{set: tasks.BackupSet{Set: expanding}, queue: s.queue}); err != nil {
+	if err := a.checkSet(ctx, settings{set: tasks.BackupSet{Set: expanding}, queue: s.queue}); err != nil {
 		return coordinator.Outcome{}, err
 	}
 	e, err := a.startEngine(ctx, s.queue)

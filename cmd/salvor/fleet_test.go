@@ -372,12 +372,12 @@ func TestLiteralsDoNotTravel(t *testing.T) {
 	s := settings{queue: "redis://x", set: tasks.BackupSet{Set: tasks.Node{
 		Name: "s", Driver: "sqlite", Source: tasks.RedactedSource, Literal: secret.New("any://u:geheim@h/d"),
 	}}}
-	err := a.checkSet(s)
+	err := a.checkSet(t.Context(), s)
 	if exitOf(err) != exitUsage || hintOf(err) == "" || strings.Contains(err.Error(), "geheim") {
 		t.Errorf("with a queue: %v", err)
 	}
 	s.queue = ""
-	if err := a.checkSet(s); err != nil {
+	if err := a.checkSet(t.Context(), s); err != nil {
 		t.Errorf("without: %v", err)
 	}
 }

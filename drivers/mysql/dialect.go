@@ -68,9 +68,12 @@ const forever = 2147483
 // session.
 func (s dialect) sessionSQL() []string {
 	list := []string{
-		"autocommit=1", "completion_type=0", "max_error_count=64", "sql_mode=''", "time_zone='+00:00'", "character_set_results=NULL", "sql_quote_show_create=1", "sql_safe_updates=0",
+		"autocommit=1", "completion_type=0", "sql_mode=''", "time_zone='+00:00'", "character_set_results=NULL", "sql_quote_show_create=1", "sql_safe_updates=0",
 		"sql_select_limit=18446744073709551615", "sql_big_selects=1",
 		fmt.Sprintf("wait_timeout=%d", forever), "net_read_timeout=3600", "net_write_timeout=3600",
+	}
+	if !s.isMySQL(80000) {
+		list = append(list, "max_error_count=64") // or the catalog leaves out what it cannot open and says nothing; MySQL 8 keeps one
 	}
 	if s.isMariaDB(100101) {
 		list = append(list, "max_statement_time=0")
@@ -173,6 +176,15 @@ func (s dialect) snapshotPositionSQL() string {
 		return "SHOW STATUS LIKE 'Binlog_snapshot_%'"
 	}
 	return ""
+}
+
+// hiddenSQL tells whether what a replica applies may leave the position of its binary log where it is.
+func (s dialect) hiddenSQL() string {
+	const readOnly = "@@GLOBAL.read_only NOT IN ('0', 'OFF')"
+	if s.flavour == mariadb {
+		return "SELECT @@GLOBAL.log_slave_updates = 0 AND (@@GLOBAL.gtid_slave_pos <> '' OR " + readOnly + ")"
+	}
+	return "SELECT @@GLOBAL.gtid_executed = '' AND " + readOnly
 }
 
 // gtidSQL asks for the transactions that the server has, as anybody may.

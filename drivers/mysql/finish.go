@@ -139,6 +139,11 @@ func (w *work) complete(ctx context.Context, r *recipe) error {
 		return err
 	}
 	for _, e := range ofKinds(r.schema, entryEvent) {
+		if w.source.isScratch() {
+			if e, err = e.disabled(); err != nil {
+				return err
+			}
+		}
 		if err := w.define(ctx, e, codeEventExists); err != nil {
 			return err
 		}

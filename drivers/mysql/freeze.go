@@ -242,6 +242,7 @@ func (f *freezing) openLocked(ctx context.Context) error {
 		}
 	}
 	if err := f.underLock(ctx); err != nil {
+		f.lock.close() // before anything else is waited for
 		return gaveUp(ctx, err)
 	}
 	f.facts.Locked = time.Since(f.locked).Milliseconds()

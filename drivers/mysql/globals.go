@@ -75,6 +75,10 @@ func collectGlobals(ctx context.Context, c *conn) (data []byte, unknown []string
 			}
 			return nil, nil, globalsError(e, err)
 		}
+		var roles string
+		if e.sql, roles, err = cutDefaultRole(e.sql); err != nil {
+			return nil, nil, fmt.Errorf("read %s: %w", e.label(), err)
+		}
 		made = append(made, e)
 		list, err := c.rows(ctx, "SHOW GRANTS FOR "+a.name())
 		if err != nil {
@@ -85,9 +89,33 @@ func collectGlobals(ctx context.Context, c *conn) (data []byte, unknown []string
 				grants = append(grants, &entry{Kind: entryGrant, Name: a.name(), sql: r[0]})
 			}
 		}
+		if roles != "" {
+			grants = append(grants, &entry{Kind: entryGrant, Name: a.name(), sql: "SET DEFAULT ROLE " + roles + " TO " + a.name()})
+		}
 	}
 	data, err = writeEntries(append(made, grants...))
 	return data, unknown, err
+}
+
+// cutDefaultRole takes DEFAULT ROLE … out of what MySQL says of an account: there an account that is not made yet may be the role, and it
+// can be set only once it was granted. MariaDB says it among the rights.
+func cutDefaultRole(sql string) (without, roles string, err error) {
+	list, err := tokens(sql)
+	if err != nil {
+		return sql, "", err
+	}
+	for i := 0; i+2 < len(list); i++ {
+		if list[i].kind != tokenWord || list[i+1].kind != tokenWord || !strings.EqualFold(sql[list[i].from:list[i].to], "DEFAULT") || !strings.EqualFold(sql[list[i+1].from:list[i+1].to], "ROLE") {
+			continue
+		}
+		end := i + 2
+		for end+1 < len(list) && list[end+1].kind == tokenSymbol && strings.ContainsRune("@,", rune(sql[list[end+1].from])) && end+2 < len(list) {
+			end += 2
+		}
+		roles = sql[list[i+2].from:list[end].to]
+		return sql[:list[i].from] + strings.TrimLeft(sql[list[end].to:], " "), roles, nil
+	}
+	return sql, "", nil
 }
 
 func globalsError(e *entry, err error) error {

@@ -65,37 +65,66 @@ type loading struct {
 
 // replaceRows loads a table that has no transactions: what an attempt left that was ended is removed first. There is one part.
 func (l *loading) replaceRows(ctx context.Context) error {
-	empty := func(ctx context.Context) error {
-		there, err := l.text(ctx, "SELECT EXISTS (SELECT 1 FROM "+ident(l.ref.Table)+" LIMIT 1)")
-		if err != nil || there == "0" {
-			return err
-		}
-		return l.exec(ctx, "DELETE FROM "+ident(l.ref.Table))
-	}
-	if err := empty(ctx); err != nil {
+	if err := l.emptyTable(ctx, l.ref); err != nil {
 		return fmt.Errorf("empty table %s: %w", l.ref.Table, classify(told(ctx, err)))
 	}
 	err := l.copyIn(ctx)
 	if err == nil {
 		return nil
 	}
-	// The session may be gone, and what it wrote is not.
 	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingTimeout)
 	defer cancel()
-	other := l.work
-	if l.broken {
-		fresh, beginErr := l.source.begin(undo, drivers.Target{Run: l.run}, l.task, l.token)
-		if beginErr != nil {
-			return errors.Join(err, beginErr)
-		}
-		defer fresh.close()
-		if _, endErr := fresh.endSessions(undo, fmt.Sprintf("id = %d", l.id)); endErr != nil {
-			return errors.Join(err, endErr)
-		}
-		other = fresh
-	}
-	if undoErr := other.exec(undo, "DELETE FROM "+ident(l.ref.Table)); undoErr != nil {
+	if undoErr := l.undoRows(undo); undoErr != nil {
 		return errors.Join(err, fmt.Errorf("empty table %s: %w", l.ref.Table, classify(undoErr)))
+	}
+	return err
+}
+
+// undoRows removes what the load has written. The session may be gone, and what it wrote is not. A later attempt may have ended it, and
+// have loaded the rows meanwhile: without the lock of the part nothing is touched, nor where it is done.
+func (l *loading) undoRows(ctx context.Context) error {
+	if !l.broken {
+		return l.emptyTable(ctx, l.ref)
+	}
+	fresh, err := l.source.begin(ctx, drivers.Target{Run: l.run}, l.task, l.token)
+	if err != nil {
+		return err
+	}
+	defer fresh.close()
+	if err := fresh.register(ctx); err != nil {
+		return err
+	}
+	if _, err := fresh.endSessions(ctx, fmt.Sprintf("id = %d", l.id)); err != nil {
+		return err
+	}
+	item := partItem(l.part.Name)
+	got, err := fresh.text(ctx, fmt.Sprintf("SELECT GET_LOCK(%s, %d)", fresh.lockOf(item), undoWait))
+	if err != nil || got != "1" {
+		return err // another attempt has it, and begins by removing what is there
+	}
+	state, err := fresh.stateOf(ctx, item)
+	if err != nil || state != "10" {
+		return err
+	}
+	return fresh.emptyTable(ctx, l.ref)
+}
+
+// undoWait is how many seconds the session that is undone has to end.
+const undoWait = 10
+
+// emptyTable removes all rows of a table, those of the past too: of a table that keeps them DELETE makes more of them.
+func (w *work) emptyTable(ctx context.Context, r *ref) error {
+	table, all := ident(r.Table), ""
+	if r.History {
+		all = " FOR SYSTEM_TIME ALL"
+	}
+	there, err := w.text(ctx, "SELECT EXISTS (SELECT 1 FROM "+table+all+" LIMIT 1)")
+	if err != nil || there == "0" {
+		return err
+	}
+	err = w.exec(ctx, "DELETE FROM "+table)
+	if err == nil && r.History {
+		err = w.exec(ctx, "DELETE HISTORY FROM "+table)
 	}
 	return err
 }

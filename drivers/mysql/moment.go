@@ -141,21 +141,16 @@ func (f *freezing) refuseOutside() error {
 // beginTogether begins the transactions of all sessions, and tells whether they see the same. MariaDB says of each snapshot which
 // position of the binary log it is; MySQL says which transactions there are, before and after all.
 func (f *freezing) beginTogether(ctx context.Context) (same, known bool, err error) {
+	hidden, err := f.side.text(ctx, f.server.hiddenSQL())
+	if err != nil {
+		return false, false, fmt.Errorf("look whether the binary log has everything: %w", classify(err))
+	}
 	sql := f.server.snapshotPositionSQL()
-	if sql == "" {
-		if err := f.readPosition(ctx, f.side); err != nil {
-			return false, false, err
-		}
-		before := f.facts
-		if err := f.begin(ctx); err != nil {
-			return false, false, err
-		}
-		if err := f.readPosition(ctx, f.side); err != nil {
-			return false, false, err
-		}
-		after := f.facts
-		known = after.GTID != "" || after.File != ""
-		return known && before.GTID == after.GTID && before.File == after.File && before.Position == after.Position, known, nil
+	switch {
+	case hidden == "1":
+		return false, false, f.begin(ctx)
+	case sql == "":
+		return f.beginStill(ctx)
 	}
 	if err := f.begin(ctx); err != nil {
 		return false, false, err
@@ -182,6 +177,41 @@ func (f *freezing) beginTogether(ctx context.Context) (same, known bool, err err
 		}
 	}
 	return f.facts.File != "", f.facts.File != "", nil // a server without a binary log has no position
+}
+
+// stillTime is for how long the binary log must not have moved, before the transactions begin and after.
+const stillTime = 200 * time.Millisecond
+
+// beginStill begins the transactions of all sessions while the binary log stands still. MySQL moves the log's position first, commits
+// then, and notes the GTID last: a transaction that is between these, which some of the sessions see, moves neither at the time. So
+// what was written before must have had time to be seen, and what was seen to be noted.
+func (f *freezing) beginStill(ctx context.Context) (same, known bool, err error) {
+	type position struct{ gtid, file, position string }
+	var stand position
+	for i := range 4 {
+		switch i {
+		case 1, 3:
+			select {
+			case <-ctx.Done():
+				return false, false, context.Cause(ctx)
+			case <-time.After(stillTime):
+			}
+		case 2:
+			if err := f.begin(ctx); err != nil {
+				return false, false, err
+			}
+		}
+		if err := f.readPosition(ctx, f.side); err != nil {
+			return false, false, err
+		}
+		now := position{f.facts.GTID, f.facts.File, f.facts.Position}
+		if i > 0 && now != stand {
+			return false, true, nil
+		}
+		stand = now
+	}
+	known = stand.gtid != "" || stand.file != ""
+	return known, known, nil
 }
 
 // describe reads the facts that do not change.

@@ -244,7 +244,7 @@ const (
 // alone runs f, which makes definitions, unless it is done; no other session runs it at the same time. An attempt that was
 // ended between the definition and the note repeats it, so f has to take what is there already for done.
 func (w *work) alone(ctx context.Context, item, tbl string, how manner, f func() error) error {
-	lock := literal(fmt.Sprintf("salvor_%08x_%08x_%08x", crc32.ChecksumIEEE([]byte(w.run)), crc32.ChecksumIEEE([]byte(w.source.place.database)), crc32.ChecksumIEEE([]byte(item))))
+	lock := w.lockOf(item)
 	for {
 		got, err := w.text(ctx, fmt.Sprintf("SELECT GET_LOCK(%s, %d)", lock, claimWait))
 		if err != nil {
@@ -273,8 +273,18 @@ func (w *work) alone(ctx context.Context, item, tbl string, how manner, f func()
 	return err
 }
 
+// lockOf is the name, quoted, of the lock of those who work on an item.
+func (w *work) lockOf(item string) string {
+	return literal(fmt.Sprintf("salvor_%08x_%08x_%08x", crc32.ChecksumIEEE([]byte(w.run)), crc32.ChecksumIEEE([]byte(w.source.place.database)), crc32.ChecksumIEEE([]byte(item))))
+}
+
+// stateOf tells of an item, by "10" or "11", that it is to be done or that it is done; by any other text that the run is over.
+func (w *work) stateOf(ctx context.Context, item string) (string, error) {
+	return w.text(ctx, "SELECT CONCAT((SELECT COUNT(*) FROM "+progressRun+" WHERE id = "+literal(w.run)+"), (SELECT COUNT(*) FROM "+progressDone+" WHERE item = "+literal(item)+"))")
+}
+
 func (w *work) unlessDone(ctx context.Context, item, tbl string, f func() error) error {
-	state, err := w.text(ctx, "SELECT CONCAT((SELECT COUNT(*) FROM "+progressRun+" WHERE id = "+literal(w.run)+"), (SELECT COUNT(*) FROM "+progressDone+" WHERE item = "+literal(item)+"))")
+	state, err := w.stateOf(ctx, item)
 	switch {
 	case isCode(err, codeNoTable) || err == nil && !strings.HasPrefix(state, "1"):
 		return fmt.Errorf("%s: %w", item, w.notPrepared())

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -12,8 +13,10 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+	"golang.org/x/sync/errgroup"
 
 	"salvor/drivers"
+	"salvor/internal/testenv"
 )
 
 // TestTablesNamedLikeNotes restores tables that are called what a restore notes of itself, among them those whose parts are named
@@ -26,8 +29,9 @@ func TestTablesNamedLikeNotes(t *testing.T) {
 	for _, name := range names {
 		s.Exec(db, "CREATE TABLE `"+name+"` (i int, KEY (i)); INSERT INTO `"+name+"` VALUES (1), (2)")
 	}
+	s.Exec(db, "CREATE TABLE n (i int PRIMARY KEY); INSERT INTO n WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 49) SELECT i FROM n")
 	for _, name := range []string{"table", "index"} { // of several ranges: table/000000, …
-		s.Exec(db, "CREATE TABLE `"+name+"` (i int PRIMARY KEY, c char(250), KEY (c)); INSERT INTO `"+name+"` SELECT seq, seq FROM seq_1_to_3000; ANALYZE TABLE `"+name+"`")
+		s.Exec(db, "CREATE TABLE `"+name+"` (i int PRIMARY KEY, c char(250), KEY (c)); INSERT INTO `"+name+"` SELECT a.i * 50 + b.i, REPEAT('x', 250) FROM n a JOIN n b; ANALYZE TABLE `"+name+"`")
 	}
 	s.Exec(db, "CREATE VIEW v AS SELECT * FROM `equal`; CREATE TRIGGER g BEFORE INSERT ON `drop` FOR EACH ROW SET NEW.i = 5")
 	d := dumpDatabase(t, s.URL(db), `{"chunk": 65536}`)
@@ -213,8 +217,13 @@ func TestCollationComesBack(t *testing.T) {
 // TestProgressHasKeys: some servers take no table without a primary key.
 func TestProgressHasKeys(t *testing.T) {
 	t.Parallel()
-	s := server(t, "innodb_force_primary_key=1")
+	s := server(t)
 	db := s.NewDatabase()
+	if s.MySQL {
+		s.Exec("", "SET GLOBAL sql_require_primary_key = 1")
+	} else {
+		s.Exec("", "SET GLOBAL innodb_force_primary_key = 1")
+	}
 	s.Exec(db, "CREATE TABLE t (i int PRIMARY KEY); INSERT INTO t VALUES (1)")
 	dumpDatabase(t, s.URL(db), "").mustProve(t, s, s.NewName())
 }
@@ -247,6 +256,9 @@ func TestTablesOfOneName(t *testing.T) {
 	db := s.NewDatabase()
 	s.Exec(db, "CREATE TABLE item (i int); CREATE TABLE Item (i int); INSERT INTO item VALUES (1); INSERT INTO Item VALUES (2)")
 	d := dumpDatabase(t, s.URL(db), "")
+	if s.MySQL {
+		return // it takes this setting only when its directory is made
+	}
 	other := server(t, "lower_case_table_names=1")
 	name := other.NewDatabase()
 	for range 2 {
@@ -263,5 +275,181 @@ func TestLongRow(t *testing.T) {
 	in := &lines{in: bufio.NewReader(io.MultiReader(strings.NewReader(strings.Repeat("x", 10_000)), iotest.ErrReader(errNone))), most: 8192}
 	if _, err := in.next(1); !errors.Is(err, mysql.ErrPktTooLarge) {
 		t.Errorf("err = %v", err)
+	}
+}
+
+// TestHiddenReplica dumps a replica that does not log what it applies, by an account that may not lock it: its log stands still while
+// rows change, and is no proof of anything.
+func TestHiddenReplica(t *testing.T) {
+	t.Parallel()
+	s := testenv.MariaDB(t, testenv.MariaDBOptions{Binlog: true})
+	if s.MySQL {
+		return // its GTIDs tell of all
+	}
+	db := seeded(t, s)
+	s.Exec("", fmt.Sprintf("CREATE USER plain; GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON %s.* TO plain; GRANT SELECT ON mysql.* TO plain", db))
+	for _, c := range []struct{ settings, want string }{
+		{"SET GLOBAL read_only = 0", methodPosition}, {"SET GLOBAL read_only = 1", methodOne}, {"SET GLOBAL read_only = 0, gtid_slave_pos = '7-7-7'", methodOne},
+	} {
+		s.Exec("", c.settings)
+		d := dumpDatabase(t, s.URLAs(db, "plain", ""), "")
+		if d.facts.Method != c.want || d.facts.Method == methodOne && d.facts.File != "" {
+			t.Errorf("%s: the view was opened by %s at %q, want %s", c.settings, d.facts.Method, d.facts.File, c.want)
+		}
+	}
+}
+
+// TestStillness: a view without a lock takes more than a moment of a server that tells no position of a snapshot.
+func TestStillness(t *testing.T) {
+	t.Parallel()
+	s := testenv.MariaDB(t, testenv.MariaDBOptions{Binlog: true})
+	db := s.NewDatabase()
+	s.Exec(db, "CREATE TABLE t (i int PRIMARY KEY)")
+	side, reader, writer := someone(t, s, db), someone(t, s, db), someone(t, s, db)
+	if !s.MySQL {
+		side.server = dialect{flavour: mysqlServer, version: 80036}
+	}
+	f := &freezing{view: &view{source: side.source, server: side.server}, side: side, sessions: []*session{{conn: reader}}}
+	same, known, err := f.beginStill(t.Context())
+	if !same || !known || err != nil {
+		t.Fatalf("a log that stands still: %v, %v, %v", same, known, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var group errgroup.Group
+	group.Go(func() error { // one commit in each half of the time
+		tick := time.NewTicker(stillTime / 2)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+				if err := writer.exec(t.Context(), fmt.Sprintf("INSERT INTO t VALUES (%d)", i)); err != nil {
+					return err
+				}
+			}
+		}
+	})
+	for range 3 {
+		if same, known, err = f.beginStill(t.Context()); same || !known || err != nil {
+			t.Errorf("a log that moves now and then: %v, %v, %v", same, known, err)
+		}
+	}
+	cancel()
+	requireNoError(t, "write", group.Wait())
+}
+
+func TestCutDefaultRole(t *testing.T) {
+	t.Parallel()
+	for sql, want := range map[string][2]string{
+		"CREATE USER `a`@`%` IDENTIFIED WITH 'x' AS 'DEFAULT ROLE `n`' DEFAULT ROLE `z`@`%`,`y,`@`h` REQUIRE NONE": {
+			"CREATE USER `a`@`%` IDENTIFIED WITH 'x' AS 'DEFAULT ROLE `n`' REQUIRE NONE", "`z`@`%`,`y,`@`h`",
+		},
+		"CREATE USER `a`@`%` DEFAULT ROLE `z`@`%`":                  {"CREATE USER `a`@`%` ", "`z`@`%`"},
+		"CREATE USER `a`@`%` REQUIRE NONE PASSWORD HISTORY DEFAULT": {"CREATE USER `a`@`%` REQUIRE NONE PASSWORD HISTORY DEFAULT", ""},
+	} {
+		if got, roles, err := cutDefaultRole(sql); err != nil || got != want[0] || roles != want[1] {
+			t.Errorf("%s: %q, %q, %v", sql, got, roles, err)
+		}
+	}
+}
+
+// TestDefaultRoles restores an account whose role comes after it.
+func TestDefaultRoles(t *testing.T) {
+	t.Parallel()
+	s, other := server(t), server(t)
+	s.Exec("", "CREATE ROLE z_role; CREATE USER a_user; GRANT SELECT ON *.* TO z_role; GRANT z_role TO a_user")
+	if s.MySQL {
+		s.Exec("", "SET DEFAULT ROLE z_role TO a_user")
+	} else {
+		s.Exec("", "SET DEFAULT ROLE z_role FOR a_user")
+	}
+	d := dumpDatabase(t, s.URL(s.NewDatabase()), `{"globals": true}`)
+	requireNoError(t, "restore", d.restore(t.Context(), openSource(t, other.URL(other.NewName()), ""), d.rules()))
+	for _, sql := range []string{"SHOW CREATE USER a_user", "SHOW GRANTS FOR a_user"} {
+		if want, got := s.Query("", sql), other.Query("", sql); want != got {
+			t.Errorf("%s = %s, want %s", sql, got, want)
+		}
+	}
+}
+
+// TestStoppedOutside wakes an attempt at a table without transactions that another one has followed: it undoes nothing of that one's.
+func TestStoppedOutside(t *testing.T) {
+	t.Parallel()
+	for _, infile := range []string{"1", "0"} {
+		s := server(t, "local_infile="+infile)
+		db := s.NewDatabase()
+		s.Exec(db, "CREATE TABLE old (i int, c char(200)) ENGINE=MyISAM; INSERT INTO old WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900) SELECT i, REPEAT('x', 200) FROM n")
+		d := dumpDatabase(t, s.URL(db), "")
+		name := s.NewName()
+		target, rules := openSource(t, s.URL(name), ""), d.rules()
+		requireNoError(t, "prepare", target.Prepare(t.Context(), rules, d.parts))
+		part := d.part(t, "old")
+		attempt := drivers.Attempt{Run: rules.Run, Task: "t", Token: "stopped"}
+		hanging, release := io.Pipe()
+		stuck := make(chan error, 1)
+		go func() { stuck <- target.Load(t.Context(), rules, attempt, part, hanging) }()
+		_, err := release.Write(d.content[part.Name][:len(d.content[part.Name])*3/4])
+		requireNoError(t, "write", err)
+		attempt.Token = "second"
+		requireNoError(t, "load", target.Load(t.Context(), rules, attempt, part, bytes.NewReader(d.content[part.Name])))
+		_ = release.CloseWithError(io.ErrUnexpectedEOF)
+		if err := <-stuck; err == nil {
+			t.Error("the stopped attempt says it loaded the part too")
+		}
+		if got := s.Query(name, "SELECT COUNT(*) FROM old"); got != "900" {
+			t.Errorf("%s rows", got)
+		}
+		requireNoError(t, "restore", d.restore(t.Context(), target, rules))
+		d.mustBeProved(t, s, name)
+	}
+}
+
+// TestStoppedHistory ends an attempt in the middle of a table that keeps its history and has no transactions: nothing is there twice.
+func TestStoppedHistory(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	if s.MySQL {
+		return // it has no such tables
+	}
+	db := s.NewDatabase()
+	s.Exec(db, "CREATE TABLE h (i int, c char(200)) ENGINE=Aria WITH SYSTEM VERSIONING; INSERT INTO h SELECT seq, seq FROM seq_1_to_2000; UPDATE h SET i = i + 1; DELETE FROM h WHERE i > 5")
+	d := dumpDatabase(t, s.URL(db), "")
+	name := s.NewName()
+	target, rules := openSource(t, s.URL(name), ""), d.rules()
+	requireNoError(t, "prepare", target.Prepare(t.Context(), rules, d.parts))
+	part := d.part(t, "h")
+	attempt := drivers.Attempt{Run: rules.Run, Task: "t", Token: "stopped"}
+	hanging, release := io.Pipe()
+	stuck := make(chan error, 1)
+	go func() { stuck <- target.Load(t.Context(), rules, attempt, part, hanging) }()
+	_, err := release.Write(d.content[part.Name][:len(d.content[part.Name])*3/4])
+	requireNoError(t, "write", err)
+	attempt.Token = "second"
+	requireNoError(t, "load", target.Load(t.Context(), rules, attempt, part, bytes.NewReader(d.content[part.Name])))
+	_ = release.CloseWithError(io.ErrUnexpectedEOF)
+	if err := <-stuck; err == nil {
+		t.Error("the stopped attempt says it loaded the part too")
+	}
+	requireNoError(t, "restore", d.restore(t.Context(), target, rules))
+	d.mustBeProved(t, s, name)
+}
+
+// TestDrilledEvents: an event of a database that is made for a trial does not run.
+func TestDrilledEvents(t *testing.T) {
+	t.Parallel()
+	s := server(t, "event_scheduler=1")
+	db := s.NewDatabase()
+	s.Exec(db, "CREATE TABLE n (i int PRIMARY KEY AUTO_INCREMENT); CREATE EVENT `ENABLE` ON SCHEDULE EVERY 1 DAY COMMENT 'ENABLE DO' DO INSERT INTO n VALUES (NULL); CREATE EVENT off ON SCHEDULE EVERY 1 DAY DISABLE DO INSERT INTO n VALUES (NULL)")
+	d := dumpDatabase(t, s.URL(db), "")
+	for name, want := range map[string]string{drivers.ScratchPrefix + "x": "DISABLED,DISABLED", s.NewName(): "ENABLED,DISABLED"} {
+		requireNoError(t, "restore", d.restore(t.Context(), openSource(t, s.URL(name), ""), d.rules()))
+		if got := s.Query("", "SELECT GROUP_CONCAT(status ORDER BY event_name) FROM information_schema.events WHERE event_schema = '"+name+"'"); got != want {
+			t.Errorf("the events of %s are %s, want %s", name, got, want)
+		}
+		if strings.HasPrefix(name, drivers.ScratchPrefix) {
+			requireNoError(t, "drop", openSource(t, s.URL(name), "").Drop(t.Context(), name))
+		}
 	}
 }

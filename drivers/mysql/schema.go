@@ -74,6 +74,25 @@ func (e *entry) settings(s dialect) string {
 	return sql
 }
 
+// disabled is an event that does not run: in a database that is made for a trial it would do a second time what it does to others.
+func (e *entry) disabled() (*entry, error) {
+	l := &lexer{text: e.sql}
+	for {
+		t, err := l.next()
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w: %w", e.label(), drivers.ErrCorrupt, err)
+		}
+		switch word := e.sql[t.from:t.to]; {
+		case t.kind == tokenEnd, t.kind == tokenWord && strings.EqualFold(word, "DO"):
+			return e, nil // it is disabled as it is
+		case t.kind == tokenWord && strings.EqualFold(word, "ENABLE"):
+			other := *e
+			other.sql = e.sql[:t.from] + "DISABLE" + e.sql[t.to:]
+			return &other, nil
+		}
+	}
+}
+
 // collect reads the definitions of all that is dumped. It takes one statement each.
 func (s *Source) collect(ctx context.Context, c *conn, tables []*table) ([]*entry, error) {
 	var list []*entry

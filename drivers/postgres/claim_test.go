@@ -100,6 +100,35 @@ func TestStoppedTwins(t *testing.T) {
 	}
 }
 
+// TestLateLoad has a load go on that connected before the end of its run, when another run is at work in the database: it must take
+// nothing from that one.
+func TestLateLoad(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	d := dumpDatabase(t, s.URL(seeded(t, s)), "", nil)
+	db := s.NewDatabase()
+	target, rules := openSource(t, s.URL(db), ""), d.rules()
+	late, err := target.begin(t.Context(), rules, "load:1", "late")
+	requireNoError(t, "begin", err)
+	defer late.close(t.Context())
+	rules.Run = "another"
+	requireNoError(t, "prepare", target.Prepare(t.Context(), rules, d.parts))
+	part := d.part(t, "shop.customer")
+	loaded := false
+	err = late.once(t.Context(), part.Name, "shop.customer", func() error {
+		loaded = true
+		return nil
+	})
+	if !errors.Is(err, drivers.ErrFailed) || loaded {
+		t.Errorf("a load of an earlier run: %v, loaded: %t", err, loaded)
+	}
+	requireNoError(t, "restore", d.restore(t.Context(), target, rules))
+	proof, err := target.Prove(t.Context(), rules, d.parts)
+	if err != nil || len(proof.Differences) > 0 {
+		t.Errorf("proof %v, %v", proof, err)
+	}
+}
+
 // TestLateTwin has a Prepare that was stopped after its look go on when the run is over.
 func TestLateTwin(t *testing.T) {
 	t.Parallel()

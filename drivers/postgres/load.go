@@ -255,7 +255,7 @@ func (w *work) putObjects(ctx context.Context, r *ref, in io.Reader) error {
 	}
 	lines := bufio.NewReaderSize(in, 4*objectChunk)
 	for {
-		line, err := lines.ReadString('\n')
+		line, err := readLine(lines, 4*objectChunk)
 		if errors.Is(err, io.EOF) && line == "" {
 			return nil
 		}

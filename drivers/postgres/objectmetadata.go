@@ -78,7 +78,22 @@ func (v *view) dumpObjectMetadata(ctx context.Context, w *wire, out io.Writer) (
 }
 
 // mostMetadata bounds a statement.
-const mostMetadata = 16 << 20
+const mostMetadata = 64 << 20
+
+// readLine reads a line with its line feed, or what is left. One that is longer than any that a dump writes is not read to its end.
+func readLine(r *bufio.Reader, most int) (string, error) {
+	var line []byte
+	for {
+		piece, err := r.ReadSlice('\n')
+		line = append(line, piece...)
+		if len(line) > most {
+			return "", fmt.Errorf("%w: a line is too long", drivers.ErrCorrupt)
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return string(line), err
+		}
+	}
+}
 
 // readObjectMetadata reads the statements of a part and hands each on. Each must be one that a dump writes and nothing else: it
 // runs as the restoring role.
@@ -91,7 +106,7 @@ func readObjectMetadata(ctx context.Context, target drivers.Target, part drivers
 	lines := bufio.NewReaderSize(in, 64<<10)
 	text := ""
 	for {
-		line, err := lines.ReadString('\n')
+		line, err := readLine(lines, mostMetadata)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("read large objects' metadata: %w", err)
 		}

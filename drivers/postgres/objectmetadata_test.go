@@ -1,6 +1,9 @@
 package postgres
 
 import (
+	"bufio"
+	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -31,6 +34,52 @@ func TestObjectStatement(t *testing.T) {
 		if ok != (want != "") || ok && e.label() != want {
 			t.Errorf("%q: %v, %v, want %q", text, e, ok, want)
 		}
+	}
+}
+
+// TestEndlessLine: what an archive holds in place of rows does not take the memory.
+func TestEndlessLine(t *testing.T) {
+	t.Parallel()
+	endless := &bytesOf{}
+	if _, err := readLine(bufio.NewReader(endless), 1<<20); !errors.Is(err, drivers.ErrCorrupt) || endless.read > 2<<20 {
+		t.Errorf("a line without an end: %v after %d bytes", err, endless.read)
+	}
+	r := bufio.NewReaderSize(strings.NewReader("first line\nrest"), 16)
+	for _, want := range []string{"first line\n", "rest"} {
+		if line, err := readLine(r, 11); line != want || err != nil && !errors.Is(err, io.EOF) {
+			t.Errorf("line %q, %v; want %q", line, err, want)
+		}
+	}
+}
+
+// bytesOf is a text without an end.
+type bytesOf struct{ read int }
+
+func (b *bytesOf) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'x'
+	}
+	b.read += len(p)
+	return len(p), nil
+}
+
+// TestObjectMetadataSplit: statements that take more than an object are stored as several, and all are run.
+func TestObjectMetadataSplit(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := s.NewDatabase()
+	s.Exec(db, "SELECT lo_create(i) FROM generate_series(1, 800) i; COMMENT ON LARGE OBJECT 800 IS 'last'")
+	d := dumpDatabase(t, s.URL(db), `{"chunk": 65536}`, nil)
+	n := 0
+	for _, p := range d.parts {
+		if strings.HasPrefix(p.Name, kindMetadata) {
+			n++
+		}
+	}
+	name := s.NewName()
+	d.mustProve(t, s, name)
+	if got := s.Query(name, "SELECT count(*), obj_description(800, 'pg_largeobject') FROM pg_largeobject_metadata"); got != "800|last" || n < 2 {
+		t.Errorf("%s of %d objects", got, n)
 	}
 }
 

@@ -101,7 +101,8 @@ func (w *work) claim(ctx context.Context, items []string, tbl string, how manner
 			return nil, fmt.Errorf("begin: %w", classify(err))
 		}
 		rows, err := w.rows(ctx, `INSERT INTO salvor_progress.done (item, tbl)
-			SELECT i, $2 FROM pg_catalog.unnest($1::pg_catalog.text[]) AS i ORDER BY i ON CONFLICT DO NOTHING RETURNING item`, textArray(items), tbl)
+			SELECT i, $2 FROM pg_catalog.unnest($1::pg_catalog.text[]) AS i WHERE EXISTS (SELECT FROM salvor_progress.run WHERE id = $3)
+			ORDER BY i ON CONFLICT DO NOTHING RETURNING item`, textArray(items), tbl, w.run)
 		switch {
 		case err == nil && len(rows) > 0:
 			for _, r := range rows {
@@ -109,7 +110,12 @@ func (w *work) claim(ctx context.Context, items []string, tbl string, how manner
 			}
 			return fresh, w.exec(ctx, "SET LOCAL lock_timeout = 0")
 		case err == nil:
-			return nil, w.exec(ctx, "ROLLBACK")
+			n, err := w.text(ctx, "SELECT pg_catalog.count(*) FROM salvor_progress.run WHERE id = $1", w.run)
+			w.rollback(ctx)
+			if err == nil && n == "0" { // this process was stopped, and its run has long ended
+				err = fmt.Errorf("note %s as done: %w: the target belongs to another restore", what, drivers.ErrFailed)
+			}
+			return nil, classify(err)
 		case isCode(err, codeNoSchema, codeNoTable):
 			w.rollback(ctx)
 			return nil, fmt.Errorf("note %s as done: %w: the target is not prepared for this restore: %w", what, drivers.ErrFailed, err)
