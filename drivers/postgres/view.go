@@ -150,26 +150,11 @@ func (v *view) give(w *wire) {
 
 // session opens a session and joins the view, by the first of its snapshots that is still there.
 func (v *view) session(ctx context.Context) (*wire, error) {
-	c, err := v.source.connect(ctx, "dump")
+	c, err := v.join(ctx, "dump")
 	if err != nil {
-		return nil, v.source.explain(err)
+		return nil, err
 	}
-	for _, snapshot := range v.ticket.Snapshots {
-		err = c.exec(ctx, joinSQL(snapshot))
-		if err == nil {
-			if err := v.sameServer(ctx, c); err != nil {
-				c.close(ctx)
-				return nil, err
-			}
-			return newWire(ctx, c)
-		}
-		if err = joinError(err); !errors.Is(err, drivers.ErrViewLost) {
-			break
-		}
-		c.rollback(ctx)
-	}
-	c.close(ctx)
-	return nil, fmt.Errorf("join snapshot: %w", err)
+	return newWire(ctx, c)
 }
 
 // sameServer tells whether a session is on the server that holds the view: another may have a snapshot of the same name.

@@ -1,0 +1,670 @@
+package drivertest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"salvor/drivers"
+	"salvor/drivers/relational"
+	"salvor/internal/secret"
+)
+
+// RelationalHarness says how a driver's databases are made for the suite. Statements are of standard SQL, with names in double
+// quotes; what engines write each in their own way is in the harness.
+type RelationalHarness struct {
+	Kind drivers.Kind
+	// New makes an empty database and returns its source, and what runs statements in it.
+	New func(t *testing.T) (source string, exec func(statements ...string))
+	// Keys are types of columns with literals in the order of the database, no two of them equal to it: for each a table is
+	// made that has one as its primary key. A type may hold several columns: "{k} integer".
+	Keys []RelationalKey
+	// Moment and Wall are types of columns with a moment and with a time without a zone, to the microsecond.
+	Moment, Wall, Date string
+	// Text, Int, Decimal, Float, Bytes, Bool are types. BytesLiteral writes bytes given in hexadecimal, True the truth.
+	Text, Int, Decimal, Float, Bytes, Bool string
+	BytesLiteral                           string // with %s
+	// Serial is a column that numbers itself, as the primary key, and Generated one that is computed: twice n.
+	Serial, Generated string
+	// Schema is where the tables are, in the model's names.
+	Schema string
+	// Enforces tells that foreign keys hold without being asked for.
+	Enforces bool
+	// Key is a type of short texts that can be a key.
+	Key string
+	// Deep is how deep a tree of rows is that a rescue has to follow.
+	Deep int
+	// NoNegativeZero tells that -0 is stored as 0, or that an UPDATE from 0 to it changes nothing.
+	NoNegativeZero bool
+}
+
+// RelationalKey is a type of keys.
+type RelationalKey struct {
+	Name string
+	// Type is that of the column.
+	Type string
+	// Literals are in SQL.
+	Literals []string
+	// Same are literals that the database takes for equal.
+	Same []string
+}
+
+// Relational holds a driver to the contract of [relational.Source].
+func Relational(t *testing.T, h RelationalHarness) {
+	t.Helper()
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, RelationalHarness)
+	}{
+		{"Absent", relationalAbsent},
+		{"Model", relationalModel},
+		{"Generated", relationalGenerated},
+		{"Keys", relationalKeys},
+		{"CompositeKeys", relationalComposite},
+		{"Values", relationalValues},
+		{"Names", relationalNames},
+		{"Snapshot", relationalSnapshot},
+		{"Lookup", relationalLookup},
+		{"Marks", relationalMarks},
+		{"WallClock", relationalWall},
+		{"Cancel", relationalCancel},
+		{"End", relationalEnd},
+		{"Memory", relationalLongRows},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.run(t, h)
+		})
+	}
+}
+
+// observe opens a source and a view of it, which end with the test.
+func observe(t *testing.T, h RelationalHarness, source string) relational.View {
+	t.Helper()
+	opened, err := h.Kind.Open(t.Context(), drivers.Spec{Node: "db", Source: secret.New(source), Scratch: t.TempDir()})
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	t.Cleanup(func() { _ = opened.Close() })
+	rel, ok := opened.(relational.Source)
+	if !ok {
+		t.Fatal("the source cannot be read by rows")
+	}
+	v, err := rel.Observe(t.Context())
+	if err != nil {
+		t.Fatalf("observe: %v", err)
+	}
+	ctx := context.WithoutCancel(t.Context())
+	t.Cleanup(func() { _ = v.End(ctx) })
+	return v
+}
+
+// tableOf returns a table of the view's model.
+func tableOf(t *testing.T, v relational.View, name string) *relational.Table {
+	t.Helper()
+	m, err := v.Model(t.Context())
+	if err != nil {
+		t.Fatalf("model: %v", err)
+	}
+	if err := m.Check(); err != nil {
+		t.Fatalf("model: %v", err)
+	}
+	table, err := m.Find(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+// all reads all rows, with memory of their own.
+func all(t *testing.T, rows relational.Rows, err error) []relational.Row {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("read: %v", err)
+	}
+	var list []relational.Row
+	for {
+		row, err := rows.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("read: %v", err)
+		}
+		list = append(list, relational.Row{
+			Values: relational.CloneValues(row.Values), Key: bytes.Clone(row.Key), Answers: slices.Clone(row.Answers), Asked: row.Asked,
+		})
+	}
+	if err := rows.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	if err := rows.Close(); err != nil {
+		t.Fatalf("close again: %v", err)
+	}
+	return list
+}
+
+func relationalAbsent(t *testing.T, h RelationalHarness) {
+	source, _ := h.New(t)
+	opened, err := h.Kind.Open(t.Context(), drivers.Spec{Node: "db", Source: secret.New(absentBeside(source))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = opened.Close() }()
+	rel, ok := opened.(relational.Source)
+	if !ok {
+		t.Fatal("the source cannot be read by rows")
+	}
+	if _, err := rel.Observe(t.Context()); !errors.Is(err, drivers.ErrNotFound) {
+		t.Errorf("observe what is not there: %v", err)
+	}
+}
+
+// absentBeside names a database that does not exist.
+func absentBeside(source string) string {
+	place, query, found := strings.Cut(source, "?")
+	place += "_absent"
+	if found {
+		place += "?" + query
+	}
+	return place
+}
+
+func relationalModel(t *testing.T, h RelationalHarness) {
+	source, exec := h.New(t)
+	exec(
+		`CREATE TABLE "parent" ("a" `+h.Int+` NOT NULL, "b" `+h.Text+` NOT NULL, "code" `+h.Text+` NOT NULL, PRIMARY KEY ("a", "b"), UNIQUE ("code"))`,
+		`CREATE TABLE "child" ("id" `+h.Int+` PRIMARY KEY, "pa" `+h.Int+`, "pb" `+h.Text+`, "pcode" `+h.Text+`, "up" `+h.Int+`,
+			FOREIGN KEY ("pa", "pb") REFERENCES "parent" ("a", "b") ON DELETE CASCADE, FOREIGN KEY ("pcode") REFERENCES "parent" ("code") ON DELETE SET NULL,
+			FOREIGN KEY ("up") REFERENCES "child" ("id"))`,
+		`CREATE TABLE "bare" ("x" `+h.Text+`)`,
+		`CREATE TABLE "loose" ("x" `+h.Text+` NOT NULL, "y" `+h.Text+`, UNIQUE ("x"), UNIQUE ("y"))`,
+		`CREATE VIEW "seen" AS SELECT * FROM "bare"`,
+		`INSERT INTO "parent" VALUES (1, 'x', 'c1')`,
+	)
+	v := observe(t, h, source)
+	m, err := v.Model(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Check(); err != nil {
+		t.Fatal(err)
+	}
+	if m.Engine != h.Kind.Name || m.Version == "" {
+		t.Errorf("engine %q, version %q", m.Engine, m.Version)
+	}
+	var names []string
+	for _, table := range m.Tables {
+		names = append(names, table.Name.Name)
+		if table.Schema != h.Schema {
+			t.Errorf("table %s: schema %q", table.Name, table.Schema)
+		}
+	}
+	if diff := cmp.Diff([]string{"bare", "child", "loose", "parent"}, names); diff != "" {
+		t.Errorf("tables (-want +got):\n%s", diff)
+	}
+	parent, child := tableOf(t, v, "parent"), tableOf(t, v, "child")
+	if k := parent.Identity(); k == nil || !slices.Equal(k.Columns, []string{"a", "b"}) || len(k.Order) != 2 {
+		t.Errorf("the parent is identified by %+v", k)
+	}
+	if len(parent.Unique) != 1 || !slices.Equal(parent.Unique[0].Columns, []string{"code"}) {
+		t.Errorf("unique keys of the parent: %+v", parent.Unique)
+	}
+	if parent.Columns[0].Type != relational.TypeInt || parent.Columns[1].Type != relational.TypeText || parent.Columns[2].Nullable || !child.Columns[1].Nullable {
+		t.Errorf("columns: %+v, %+v", parent.Columns, child.Columns)
+	}
+	var edges []string
+	for _, e := range child.Foreign {
+		edges = append(edges, fmt.Sprintf("%s → %s(%s) %s", strings.Join(e.Columns, ","), e.Parent.Name, strings.Join(e.ParentColumns, ","), e.OnDelete))
+		if e.Unenforced == h.Enforces {
+			t.Errorf("edge %s: unenforced is %v", e.Name, e.Unenforced)
+		}
+	}
+	slices.Sort(edges)
+	want := []string{"pa,pb → parent(a,b) cascade", "pcode → parent(code) set null", "up → child(id) no action"}
+	for i, e := range edges {
+		if strings.HasPrefix(e, "up ") && strings.HasSuffix(e, " restrict") {
+			edges[i] = want[2] // which is the same to MySQL
+		}
+	}
+	if diff := cmp.Diff(want, edges); diff != "" {
+		t.Errorf("edges (-want +got):\n%s", diff)
+	}
+	if k := tableOf(t, v, "bare").Identity(); k != nil {
+		t.Errorf("a table without keys is identified by %+v", k)
+	}
+	if k := tableOf(t, v, "loose").Identity(); k == nil || !slices.Equal(k.Columns, []string{"x"}) {
+		t.Errorf("a table with a unique key that is never NULL is identified by %+v", k)
+	}
+	g := relational.NewGraph(m, nil)
+	if g.Level(child.Name) != 1 || g.Level(parent.Name) != 0 {
+		t.Errorf("levels: child %d, parent %d", g.Level(child.Name), g.Level(parent.Name))
+	}
+}
+
+func relationalGenerated(t *testing.T, h RelationalHarness) {
+	source, exec := h.New(t)
+	exec(
+		`CREATE TABLE "g" (`+h.Serial+`, "n" `+h.Int+`, `+h.Generated+`)`,
+		`INSERT INTO "g" ("n") VALUES (5), (6)`,
+	)
+	v := observe(t, h, source)
+	table := tableOf(t, v, "g")
+	if !table.Columns[0].Identity || table.Columns[1].Identity || !table.Columns[2].Generated || table.Columns[1].Generated {
+		t.Errorf("columns: %+v", table.Columns)
+	}
+	rows, err := v.Scan(t.Context(), relational.Scan{Table: table, Key: table.Identity()})
+	got := all(t, rows, err)
+	if len(got) != 2 || string(got[1].Values[0].Text) != "2" || string(got[1].Values[2].Text) != "12" {
+		t.Errorf("rows: %s", show(got))
+	}
+}
+
+func relationalKeys(t *testing.T, h RelationalHarness) {
+	source, exec := h.New(t)
+	for i, k := range h.Keys {
+		exec(fmt.Sprintf(`CREATE TABLE "k%d" ("n" %s, "k" %s NOT NULL, PRIMARY KEY ("k"))`, i, h.Int, k.Type))
+		for n, literal := range k.Literals {
+			// Not in their order, so that it is not that of the table.
+			exec(fmt.Sprintf(`INSERT INTO "k%d" VALUES (%d, %s)`, i, (n*7+3)%len(k.Literals), k.Literals[(n*7+3)%len(k.Literals)]))
+			_ = literal
+		}
+	}
+	v := observe(t, h, source)
+	for i, k := range h.Keys {
+		table := tableOf(t, v, fmt.Sprintf("k%d", i))
+		rows, err := v.Scan(t.Context(), relational.Scan{Table: table, Key: table.Primary})
+		got := all(t, rows, err)
+		if len(got) != len(k.Literals) {
+			t.Errorf("%s: %d rows of %d: the literals must be of a number that 7 does not divide, and differ", k.Name, len(got), len(k.Literals))
+		}
+		for n, row := range got {
+			if string(row.Values[0].Text) != fmt.Sprint(n) {
+				t.Errorf("%s: row %d is %s", k.Name, n, show(got[n:n+1]))
+			}
+			if n > 0 && bytes.Compare(got[n-1].Key, row.Key) >= 0 {
+				t.Errorf("%s: the key of %s does not come after that of %s: %x, %x", k.Name, k.Literals[n], k.Literals[n-1], row.Key, got[n-1].Key)
+			}
+		}
+		if len(k.Same) == 0 {
+			continue
+		}
+		relationalSame(t, h, k)
+	}
+}
+
+// relationalSame tells whether what is one key to the database has one form.
+func relationalSame(t *testing.T, h RelationalHarness, k RelationalKey) {
+	t.Helper()
+	var first []byte
+	for n, literal := range k.Same {
+		source, exec := h.New(t)
+		exec(fmt.Sprintf(`CREATE TABLE "k" ("k" %s NOT NULL, PRIMARY KEY ("k"))`, k.Type), fmt.Sprintf(`INSERT INTO "k" VALUES (%s)`, literal))
+		v := observe(t, h, source)
+		table := tableOf(t, v, "k")
+		rows, err := v.Scan(t.Context(), relational.Scan{Table: table, Key: table.Primary})
+		got := all(t, rows, err)
+		if n == 0 {
+			first = got[0].Key
+		}
+		if !bytes.Equal(got[0].Key, first) {
+			t.Errorf("%s: %s and %s have different keys: %x, %x", k.Name, k.Same[0], literal, first, got[0].Key)
+		}
+		if err := v.End(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func relationalComposite(t *testing.T, h RelationalHarness) {
+	source, exec := h.New(t)
+	exec(
+		`CREATE TABLE "c" ("b" `+h.Text+` NOT NULL, "a" `+h.Text+` NOT NULL, "n" `+h.Int+`, PRIMARY KEY ("a", "b"))`,
+		`INSERT INTO "c" ("a", "b", "n") VALUES ('ab', 'c', 1), ('a', 'bc', 0), ('b', '', 3), ('ab', 'd', 2)`,
+	)
+	v := observe(t, h, source)
+	table := tableOf(t, v, "c")
+	rows, err := v.Scan(t.Context(), relational.Scan{Table: table, Key: table.Primary})
+	got := all(t, rows, err)
+	for i, row := range got {
+		if string(row.Values[2].Text) != fmt.Sprint(i) || i > 0 && bytes.Compare(got[i-1].Key, row.Key) >= 0 {
+			t.Errorf("row %d of %s", i, show(got))
+		}
+	}
+}
+
+func relationalValues(t *testing.T, h RelationalHarness) {
+	source, exec := h.New(t)
+	exec(
+		`CREATE TABLE "v" ("id" `+h.Int+` PRIMARY KEY, "t" `+h.Text+`, "i" `+h.Int+`, "d" `+h.Decimal+`, "f" `+h.Float+`, "y" `+h.Bytes+`, "b" `+h.Bool+`)`,
+		`INSERT INTO "v" ("id") VALUES (1)`,
+		`INSERT INTO "v" VALUES (2, '', 0, 0, 0, `+fmt.Sprintf(h.BytesLiteral, "")+`, FALSE)`,
+		`INSERT INTO "v" VALUES (3, 'it''s "é" 𝄞', -9007199254740993, 10.5, 0.1, `+fmt.Sprintf(h.BytesLiteral, "00ff5c27")+`, TRUE)`,
+	)
+	v := observe(t, h, source)
+	table := tableOf(t, v, "v")
+	rows, err := v.Scan(t.Context(), relational.Scan{Table: table, Key: table.Primary})
+	got := all(t, rows, err)
+	if len(got) != 3 {
+		t.Fatalf("%d rows", len(got))
+	}
+	for _, row := range got {
+		if len(row.Values) != len(table.Columns) {
+			t.Fatalf("%d values of %d columns", len(row.Values), len(table.Columns))
+		}
+		for i, value := range row.Values {
+			c := &table.Columns[i]
+			written := relational.AppendJSON(nil, c, value)
+			if read, err := relational.ParseJSON(c, written); err != nil || !read.Equal(value) {
+				t.Errorf("column %s: %s is read as %q: %v", c.Name, written, read.Text, err)
+			}
+		}
+	}
+	for i, value := range got[0].Values[1:] {
+		if value.Kind != relational.Null {
+			t.Errorf("column %s: NULL is %d %q", table.Columns[i+1].Name, value.Kind, value.Text)
+		}
+		if got[1].Values[i+1].Kind == relational.Null {
+			t.Errorf("column %s: what is false, 0 or empty is NULL", table.Columns[i+1].Name)
+		}
+	}
+	full := got[2].Values
+	if string(full[1].Text) != `it's "é" 𝄞` || string(full[2].Text) != "-9007199254740993" || string(full[4].Text) != "0.1" || !bytes.Equal(full[5].Text, []byte("\x00\xff\x5c\x27")) {
+		t.Errorf("values: %s", show(got[2:]))
+	}
+	if full[5].Kind != relational.Bytes || got[1].Values[5].Kind != relational.Bytes {
+		t.Errorf("bytes have the kinds %d and %d", full[5].Kind, got[1].Values[5].Kind)
+	}
+}
+
+func relationalNames(t *testing.T, h RelationalHarness) {
+	source, exec := h.New(t)
+	exec(
+		`CREATE TABLE "Or.der" ("select" `+h.Int+` PRIMARY KEY, "a ""b""" `+h.Text+`, "Größe" `+h.Int+`)`,
+		`INSERT INTO "Or.der" VALUES (1, 'x', 2)`,
+	)
+	v := observe(t, h, source)
+	table := tableOf(t, v, "Or.der")
+	rows, err := v.Scan(t.Context(), relational.Scan{Table: table, Key: table.Primary})
+	if got := all(t, rows, err); len(got) != 1 || string(got[0].Values[1].Text) != "x" {
+		t.Errorf("rows: %s", show(got))
+	}
+	rows, err = v.Lookup(t.Context(), relational.Lookup{Table: table, Columns: []string{`a "b"`, "Größe"}, Values: [][]relational.Value{{relational.TextValue("x"), relational.IntValue(2)}}})
+	if got := all(t, rows, err); len(got) != 1 {
+		t.Errorf("%d rows are found by odd names", len(got))
+	}
+}
+
+func relationalSnapshot(t *testing.T, h RelationalHarness) {
+	source, exec := h.New(t)
+	exec(
+		`CREATE TABLE "s" ("id" `+h.Int+` PRIMARY KEY, "t" `+h.Text+`)`,
+		`INSERT INTO "s" VALUES (1, 'old'), (2, 'gone')`,
+	)
+	v := observe(t, h, source)
+	table := tableOf(t, v, "s")
+	exec(`UPDATE "s" SET "t" = 'new' WHERE "id" = 1`, `DELETE FROM "s" WHERE "id" = 2`, `INSERT INTO "s" VALUES (3, 'new')`)
+	for range 2 {
+		rows, err := v.Scan(t.Context(), relational.Scan{Table: table, Key: table.Primary})
+		if got := show(all(t, rows, err)); got != "1 old, 2 gone" {
+			t.Errorf("rows: %s", got)
+		}
+	}
+	if err := v.End(t.Context()); err != nil {
+		t.Errorf("end: %v", err)
+	}
+	v = observe(t, h, source)
+	rows, err := v.Scan(t.Context(), relational.Scan{Table: tableOf(t, v, "s"), Key: tableOf(t, v, "s").Primary})
+	if got := show(all(t, rows, err)); got != "1 new, 3 new" {
+		t.Errorf("rows of a later view: %s", got)
+	}
+}
+
+func relationalLookup(t *testing.T, h RelationalHarness) {
+	source, exec := h.New(t)
+	exec(
+		`CREATE TABLE "l" ("id" `+h.Int+` PRIMARY KEY, "a" `+h.Int+`, "t" `+h.Text+`, "y" `+h.Bytes+`)`,
+		`INSERT INTO "l" VALUES (1, 7, 'x', `+fmt.Sprintf(h.BytesLiteral, "00ff")+`), (2, 7, '', NULL), (3, NULL, 'it''s', NULL), (4, 8, 'x', NULL)`,
+	)
+	v := observe(t, h, source)
+	table := tableOf(t, v, "l")
+	find := func(columns []string, values ...[]relational.Value) string {
+		t.Helper()
+		rows, err := v.Lookup(t.Context(), relational.Lookup{Table: table, Key: table.Primary, Columns: columns, Values: values})
+		var list []string
+		for _, row := range all(t, rows, err) {
+			list = append(list, fmt.Sprintf("%d:%s", row.Asked, row.Values[0].Text))
+			if len(row.Key) == 0 {
+				t.Error("a row has no key")
+			}
+		}
+		slices.Sort(list)
+		return strings.Join(list, " ")
+	}
+	one := func(v relational.Value) []relational.Value { return []relational.Value{v} }
+	for _, test := range []struct{ got, want string }{
+		{find([]string{"id"}, one(relational.IntValue(4)), one(relational.IntValue(9)), one(relational.IntValue(1)), one(relational.IntValue(4))), "0:4 2:1 3:4"},
+		{find([]string{"a"}, one(relational.IntValue(7)), one(relational.Value{}), one(relational.IntValue(8))), "0:1 0:2 2:4"},
+		{find([]string{"t"}, one(relational.TextValue("it's")), one(relational.TextValue("")), one(relational.TextValue(`x' OR 1=1 --`)), one(relational.TextValue(`\`))), "0:3 1:2"},
+		{find([]string{"a", "t"}, []relational.Value{relational.IntValue(7), relational.TextValue("x")}, []relational.Value{relational.IntValue(8), relational.TextValue("y")}), "0:1"},
+		{find([]string{"y"}, one(relational.BytesValue([]byte{0, 0xff}))), "0:1"},
+	} {
+		if test.got != test.want {
+			t.Errorf("found %q, want %q", test.got, test.want)
+		}
+	}
+	many := make([][]relational.Value, relational.LookupMost)
+	for i := range many {
+		many[i] = one(relational.IntValue(int64(i)))
+	}
+	if got := find([]string{"id"}, many...); got != "1:1 2:2 3:3 4:4" {
+		t.Errorf("found %q among many", got)
+	}
+	for _, wrong := range []relational.Lookup{
+		{Table: table, Columns: []string{"id"}, Values: append(many, many[0])},
+		{Table: table, Columns: []string{"id"}},
+		{Table: table, Values: many},
+	} {
+		if _, err := v.Lookup(t.Context(), wrong); !errors.Is(err, drivers.ErrInvalid) {
+			t.Errorf("a lookup of %d lists by %d columns: %v", len(wrong.Values), len(wrong.Columns), err)
+		}
+	}
+}
+
+func relationalMarks(t *testing.T, h RelationalHarness) {
+	source, exec := h.New(t)
+	exec(
+		`CREATE TABLE "m" ("id" `+h.Int+` PRIMARY KEY, "c" `+h.Moment+`, "w" `+h.Wall+`, "d" `+h.Date+`)`,
+		`INSERT INTO "m" VALUES (1, '2026-11-30 10:00:00.499999', '2026-11-30 10:00:00.499999', '2026-11-29')`,
+		`INSERT INTO "m" VALUES (2, '2026-11-30 10:00:00.500000', '2026-11-30 10:00:00.500000', '2026-11-30')`,
+		`INSERT INTO "m" VALUES (3, '2026-11-30 10:00:00.500001', '2026-11-30 10:00:00.500001', '2026-12-01')`,
+		`INSERT INTO "m" ("id") VALUES (4)`,
+		`INSERT INTO "m" VALUES (5, '2026-11-29 23:00:00', '2026-11-29 23:00:00', '2026-11-28')`,
+	)
+	v := observe(t, h, source)
+	table := tableOf(t, v, "m")
+	since := time.Date(2026, 11, 30, 10, 0, 0, 500_000_999, time.UTC)
+	marks := []relational.Mark{{Column: "c", Since: since}, {Column: "w", Since: since}, {Column: "d", Since: since}}
+	for _, test := range []struct {
+		marked bool
+		want   string
+	}{
+		{false, "1:000 2:111 3:111 4:222 5:000"},
+		{true, "2:111 3:111 4:222"},
+	} {
+		rows, err := v.Scan(t.Context(), relational.Scan{Table: table, Key: table.Primary, Marks: marks, Marked: test.marked})
+		var list []string
+		for _, row := range all(t, rows, err) {
+			var answers strings.Builder
+			for _, a := range row.Answers {
+				fmt.Fprint(&answers, int(a))
+			}
+			list = append(list, string(row.Values[0].Text)+":"+answers.String())
+		}
+		if got := strings.Join(list, " "); got != test.want {
+			t.Errorf("answers: %s, want %s", got, test.want)
+		}
+	}
+	if _, err := v.Scan(t.Context(), relational.Scan{Table: table, Marks: []relational.Mark{{Column: "none"}}}); !errors.Is(err, drivers.ErrNotFound) {
+		t.Errorf("a mark on a column that is not there: %v", err)
+	}
+}
+
+// relationalWall: in the hour that a clock showed twice, what was there the first time is taken in.
+func relationalWall(t *testing.T, h RelationalHarness) {
+	source, exec := h.New(t)
+	exec(
+		`CREATE TABLE "w" ("id" `+h.Int+` PRIMARY KEY, "w" `+h.Wall+`)`,
+		`INSERT INTO "w" VALUES (1, '2026-10-25 01:59:59'), (2, '2026-10-25 02:00:00'), (3, '2026-10-25 02:29:59'), (4, '2026-10-25 02:30:00')`,
+	)
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := observe(t, h, source)
+	table := tableOf(t, v, "w")
+	for moment, want := range map[string]string{
+		"2026-10-25T00:30:00Z": "2 2026-10-25 02:00:00, 3 2026-10-25 02:29:59, 4 2026-10-25 02:30:00", // 2:30, the first time
+		"2026-10-25T01:30:00Z": "4 2026-10-25 02:30:00",                                               // and the second
+	} {
+		since, err := time.Parse(time.RFC3339, moment)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mark := relational.Mark{Column: "w", Since: since, Zone: berlin}
+		rows, err := v.Scan(t.Context(), relational.Scan{Table: table, Key: table.Primary, Marks: []relational.Mark{mark}, Marked: true})
+		if got := strings.ReplaceAll(show(all(t, rows, err)), ".000000", ""); got != want {
+			t.Errorf("since %s: %s, want %s", moment, got, want)
+		}
+	}
+}
+
+func relationalCancel(t *testing.T, h RelationalHarness) {
+	source, exec := h.New(t)
+	exec(`CREATE TABLE "c" ("id" `+h.Int+` PRIMARY KEY, "t" `+h.Text+`)`, `INSERT INTO "c" VALUES (1, 'a'), (2, 'b'), (3, 'c')`)
+	v := observe(t, h, source)
+	table := tableOf(t, v, "c")
+	ctx, cancel := context.WithCancel(t.Context())
+	rows, err := v.Scan(ctx, relational.Scan{Table: table, Key: table.Primary})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rows.Next(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	for range 3 { // what is already here may still come
+		if _, err = rows.Next(); err != nil {
+			break
+		}
+	}
+	if err := rows.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	if err := drainError(err); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("rows of a cancelled scan: %v", err)
+	}
+	if _, err := v.Scan(ctx, relational.Scan{Table: table}); !errors.Is(err, context.Canceled) {
+		t.Errorf("a scan that is cancelled before it begins: %v", err)
+	}
+	// The view has outlived that.
+	again, err := v.Scan(t.Context(), relational.Scan{Table: table, Key: table.Primary})
+	if got := show(all(t, again, err)); got != "1 a, 2 b, 3 c" {
+		t.Errorf("rows after a cancel: %s", got)
+	}
+	if err := v.End(t.Context()); err != nil {
+		t.Errorf("end: %v", err)
+	}
+}
+
+// drainError is nil for the end of the rows.
+func drainError(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+func relationalEnd(t *testing.T, h RelationalHarness) {
+	source, exec := h.New(t)
+	exec(`CREATE TABLE "e" ("id" ` + h.Int + ` PRIMARY KEY)`)
+	before := time.Now().Add(-time.Minute)
+	v := observe(t, h, source)
+	table := tableOf(t, v, "e")
+	if m := v.Moment(); m.Before(before) || m.After(time.Now().Add(time.Minute)) {
+		t.Errorf("the view's moment is %v", m)
+	}
+	for range 2 {
+		if err := v.End(t.Context()); err != nil {
+			t.Errorf("end: %v", err)
+		}
+	}
+	if _, err := v.Scan(t.Context(), relational.Scan{Table: table}); !errors.Is(err, drivers.ErrViewLost) {
+		t.Errorf("scan out of an ended view: %v", err)
+	}
+	if _, err := v.Lookup(t.Context(), relational.Lookup{Table: table, Columns: []string{"id"}, Values: [][]relational.Value{{relational.IntValue(1)}}}); !errors.Is(err, drivers.ErrViewLost) {
+		t.Errorf("look up in an ended view: %v", err)
+	}
+}
+
+// relationalLongRows: rows are taken one after the other, and may be closed before their end.
+func relationalLongRows(t *testing.T, h RelationalHarness) {
+	source, exec := h.New(t)
+	exec(`CREATE TABLE "r" ("id" ` + h.Int + ` PRIMARY KEY, "t" ` + h.Text + `)`)
+	for from := 0; from < 2000; from += 500 {
+		var rows []string
+		for i := range 500 {
+			rows = append(rows, fmt.Sprintf("(%d, '%s')", from+i, strings.Repeat("x", 200)))
+		}
+		exec(`INSERT INTO "r" VALUES ` + strings.Join(rows, ", "))
+	}
+	v := observe(t, h, source)
+	table := tableOf(t, v, "r")
+	for range 3 {
+		rows, err := v.Scan(t.Context(), relational.Scan{Table: table, Key: table.Primary})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 10 {
+			row, err := rows.Next()
+			if err != nil || string(row.Values[0].Text) != fmt.Sprint(i) {
+				t.Fatalf("row %d: %v", i, err)
+			}
+		}
+		if err := rows.Close(); err != nil {
+			t.Fatalf("close before the end: %v", err)
+		}
+		if _, err := rows.Next(); !errors.Is(err, io.EOF) {
+			t.Errorf("a row of closed rows: %v", err)
+		}
+	}
+	rows, err := v.Scan(t.Context(), relational.Scan{Table: table})
+	if got := all(t, rows, err); len(got) != 2000 {
+		t.Errorf("%d rows", len(got))
+	}
+}
+
+// show writes rows for messages.
+func show(rows []relational.Row) string {
+	list := make([]string, len(rows))
+	for i, row := range rows {
+		var values []string
+		for _, v := range row.Values {
+			if v.Kind == relational.Null {
+				values = append(values, "NULL")
+				continue
+			}
+			values = append(values, string(v.Text))
+		}
+		list[i] = strings.Join(values, " ")
+	}
+	return strings.Join(list, ", ")
+}

@@ -1,0 +1,217 @@
+package postgres
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"salvor/drivers"
+	"salvor/drivers/drivertest"
+	"salvor/drivers/relational"
+	"salvor/internal/secret"
+	"salvor/internal/testenv"
+)
+
+func TestRelational(t *testing.T) {
+	t.Parallel()
+	s := server(t, "max_connections = 200", "timezone = 'Asia/Tokyo'")
+	h := drivertest.RelationalHarness{
+		Kind: Kind(),
+		New: func(t *testing.T) (string, func(...string)) {
+			t.Helper()
+			name := s.NewDatabase()
+			return s.URL(name), func(statements ...string) {
+				t.Helper()
+				s.Exec(name, "SET timezone = 'UTC'; "+strings.Join(statements, ";\n"))
+			}
+		},
+		Keys: []drivertest.RelationalKey{
+			{Name: "bigint", Type: "bigint", Literals: []string{"-9223372036854775808", "-1", "0", "1", "9007199254740993", "9223372036854775807"}},
+			{Name: "numeric", Type: "numeric", Literals: []string{"-1e40", "-1.05", "-0.001", "0", "0.5", "1.05", "1e40", "'NaN'"}, Same: []string{"1.0", "1.00", "1"}},
+			{Name: "double", Type: "double precision", Literals: []string{"'-Infinity'", "-1.5", "0", "1e-300", "'Infinity'", "'NaN'"}, Same: []string{"0", "'-0'"}},
+			{Name: "text", Type: "text", Literals: []string{"''", "'A'", "'B'", "'a'", "'a '", "'ab'", "'é'", "'𝄞'"}},
+			{Name: "collated", Type: `text COLLATE "en-x-icu"`, Literals: []string{"'A'", "'B'", "'a'", "'b'", "'Á'"}},
+			{Name: "char", Type: "char(5)", Literals: []string{"''", "'a'", "'a b'", "'b'"}, Same: []string{"'a'", "'a  '"}},
+			{Name: "uuid", Type: "uuid", Literals: []string{"'00000000-0000-0000-0000-000000000000'", "'0a000000-0000-4000-8000-000000000000'", "'A0000000-0000-4000-8000-000000000000'", "'ffffffff-ffff-ffff-ffff-ffffffffffff'"}},
+			{Name: "bytea", Type: "bytea", Literals: []string{`''`, `'\x00'`, `'\x0001'`, `'\x61'`, `'\xff'`}},
+			{Name: "timestamptz", Type: "timestamptz", Literals: []string{"'-infinity'", "'4713-01-01 00:00:00+00 BC'", "'0044-03-15 12:00:00+00 BC'", "'2026-11-30 10:00:00+00'", "'2026-11-30 10:00:00.000001+00'", "'294276-12-31 23:59:59.999999+00'"}},
+			{Name: "date", Type: "date", Literals: []string{"'-infinity'", "'4713-01-01 BC'", "'2026-11-30'", "'10000-01-01'", "'infinity'"}},
+			{Name: "boolean", Type: "boolean", Literals: []string{"false", "true"}},
+			{Name: "interval", Type: "interval", Literals: []string{"'1 day'", "'2 days'"}},
+			{Name: "inet", Type: "inet", Literals: []string{"'10.0.0.1'", "'9.0.0.1'"}},
+		},
+		Moment: "timestamptz", Wall: "timestamp", Date: "date",
+		Text: "text", Int: "bigint", Decimal: "numeric(10,2)", Float: "double precision", Bytes: "bytea", Bool: "boolean", BytesLiteral: `'\x%s'`,
+		Serial: `"id" bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY`, Generated: `"twice" bigint GENERATED ALWAYS AS ("n" * 2) STORED`,
+		Schema: "public", Enforces: true, Key: "TEXT", Deep: 1000,
+	}
+	t.Run("Rows", func(t *testing.T) { t.Parallel(); drivertest.Relational(t, h) })
+	t.Run("Compare", func(t *testing.T) { t.Parallel(); drivertest.Compare(t, h) })
+	t.Run("Close", func(t *testing.T) { t.Parallel(); drivertest.Close(t, h) })
+	t.Run("Random", func(t *testing.T) { t.Parallel(); drivertest.Random(t, h, 12) })
+}
+
+// observed opens a view of a database that SQL makes.
+func observed(t *testing.T, s *testenv.PostgresServer, sql string) (relational.View, *relational.Model) {
+	t.Helper()
+	db := s.NewDatabase()
+	s.Exec(db, sql)
+	source, err := open(drivers.Spec{Node: "db", Source: secret.New(s.URL(db)), Scratch: t.TempDir()})
+	requireNoError(t, "open", err)
+	v, err := source.Observe(t.Context())
+	requireNoError(t, "observe", err)
+	t.Cleanup(func() { requireNoError(t, "end", v.End(t.Context())) })
+	m, err := v.Model(t.Context())
+	requireNoError(t, "model", err)
+	requireNoError(t, "check", m.Check())
+	return v, m
+}
+
+func TestModelOfPostgres(t *testing.T) {
+	t.Parallel()
+	s := server(t, "timezone = 'Asia/Tokyo'")
+	t.Run("Partitions", func(t *testing.T) {
+		t.Parallel()
+		v, m := observed(t, s, `
+			CREATE TABLE p (id int, at date, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+			CREATE TABLE p1 PARTITION OF p FOR VALUES FROM ('2020-01-01') TO ('2021-01-01') PARTITION BY LIST (id);
+			CREATE TABLE p1a PARTITION OF p1 DEFAULT;
+			CREATE TABLE p2 (at date NOT NULL, gone int, id int NOT NULL);
+			ALTER TABLE p2 DROP COLUMN gone;
+			ALTER TABLE p ATTACH PARTITION p2 DEFAULT;
+			CREATE TABLE c (id int PRIMARY KEY, pid int, pat date, FOREIGN KEY (pid, pat) REFERENCES p);
+			CREATE TABLE c2 (id int PRIMARY KEY, pid int, pat date, FOREIGN KEY (pid, pat) REFERENCES p2 (id, at));
+			INSERT INTO p VALUES (2, '2020-05-05'), (1, '2026-01-01');`)
+		if got := tableNames(m); got != "public.c public.c2 public.p" {
+			t.Errorf("tables: %s", got)
+		}
+		p := m.Table(relational.Name{Schema: "public", Name: "p"})
+		rows, err := v.Scan(t.Context(), relational.Scan{Table: p, Key: p.Primary})
+		requireNoError(t, "scan", err)
+		first, err := rows.Next()
+		requireNoError(t, "read", err)
+		if string(first.Values[0].Text) != "1" {
+			t.Errorf("the first row is %s", first.Values[0].Text)
+		}
+		_, err = rows.Next()
+		requireNoError(t, "read the row of another partition", err)
+		requireNoError(t, "close", rows.Close())
+		for _, name := range []string{"c", "c2"} {
+			c := m.Table(relational.Name{Schema: "public", Name: name})
+			if len(c.Foreign) != 1 || c.Foreign[0].Parent.Name != "p" || !cmp.Equal(c.Foreign[0].ParentColumns, []string{"id", "at"}) {
+				t.Errorf("%s: a reference to partitions: %+v", name, c.Foreign)
+			}
+		}
+	})
+	t.Run("Inheritance", func(t *testing.T) {
+		t.Parallel()
+		v, m := observed(t, s, `
+			CREATE TABLE a (id int PRIMARY KEY, t text);
+			CREATE TABLE b (extra int, PRIMARY KEY (id)) INHERITS (a);
+			INSERT INTO a VALUES (1, 'a'); INSERT INTO b VALUES (2, 'b', 5);`)
+		a := m.Table(relational.Name{Schema: "public", Name: "a"})
+		rows, err := v.Scan(t.Context(), relational.Scan{Table: a, Key: a.Primary})
+		requireNoError(t, "scan", err)
+		n := 0
+		for {
+			if _, err := rows.Next(); err != nil {
+				break
+			}
+			n++
+		}
+		requireNoError(t, "close", rows.Close())
+		if n != 1 || tableNames(m) != "public.a public.b" {
+			t.Errorf("%d rows of a table that another inherits from, in %s", n, tableNames(m))
+		}
+	})
+	t.Run("Columns", func(t *testing.T) {
+		t.Parallel()
+		_, m := observed(t, s, `
+			CREATE SCHEMA other;
+			CREATE DOMAIN other.price AS numeric(10,2); CREATE DOMAIN other.cost AS other.price CHECK (VALUE >= 0);
+			CREATE TYPE other.mood AS ENUM ('sad', 'ok');
+			CREATE TABLE other.root (code text COLLATE "C" UNIQUE, n serial PRIMARY KEY, x int UNIQUE DEFERRABLE);
+			CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, d int GENERATED BY DEFAULT AS IDENTITY, c other.cost, m other.mood, j jsonb, a int[],
+				r text REFERENCES other.root (code) DEFERRABLE, tz timestamptz, ts timestamp, dt date, tm time,
+				EXCLUDE USING gist (int4range(id, id) WITH &&));
+			CREATE UNIQUE INDEX part ON t (m) WHERE d > 5; CREATE UNIQUE INDEX low ON t (lower(r));
+			CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+			CREATE TRIGGER trg BEFORE INSERT OR UPDATE ON t EXECUTE FUNCTION f();
+			CREATE TRIGGER off AFTER DELETE ON t EXECUTE FUNCTION f(); ALTER TABLE t DISABLE TRIGGER off;
+			SELECT nextval('other.root_n_seq'), nextval('other.root_n_seq');`)
+		if m.TimeZone != "Asia/Tokyo" {
+			t.Errorf("time zone %q", m.TimeZone)
+		}
+		table, root := m.Table(relational.Name{Schema: "public", Name: "t"}), m.Table(relational.Name{Schema: "other", Name: "root"})
+		var got []string
+		for _, c := range table.Columns {
+			got = append(got, c.Name+" "+string(c.Type)+" "+string(c.Clock))
+		}
+		want := []string{"id int ", "d int ", "c decimal ", "m other ", "j json ", "a other ", "r text ", "tz time moment", "ts time wall", "dt time date", "tm time "}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("columns (-want +got):\n%s", diff)
+		}
+		if c := table.Columns; !c[0].Always || !c[0].Identity || c[1].Always || !c[1].Identity || c[1].Sequence == nil || c[2].Identity {
+			t.Errorf("identities: %+v", c[:3])
+		}
+		if c := root.Columns[1]; c.Sequence == nil || c.Sequence.Name != "root_n_seq" || !c.Identity {
+			t.Errorf("serial: %+v", c)
+		}
+		if e := table.Foreign; len(e) != 1 || e[0].Parent.Schema != "other" || !e[0].Deferrable || e[0].Unenforced {
+			t.Errorf("references: %+v", e)
+		}
+		if len(root.Unique) != 2 || root.Unique[0].Deferrable || !root.Unique[1].Deferrable {
+			t.Errorf("deferrable keys: %+v", root.Unique)
+		}
+		kinds := map[string]bool{}
+		for _, k := range table.Unique {
+			kinds["exclusion"] = kinds["exclusion"] || k.Exclusion
+			kinds["condition"] = kinds["condition"] || k.Condition == "(d > 5)"
+			kinds["expression"] = kinds["expression"] || k.Expression && !k.Exclusion
+		}
+		if len(table.Unique) != 3 || !kinds["exclusion"] || !kinds["condition"] || !kinds["expression"] {
+			t.Errorf("unique keys: %+v", table.Unique)
+		}
+		wantTriggers := []relational.Trigger{{Name: "off", Events: []string{"delete"}, Disabled: true}, {Name: "trg", Events: []string{"insert", "update"}}}
+		if diff := cmp.Diff(wantTriggers, table.Triggers); diff != "" {
+			t.Errorf("triggers (-want +got):\n%s", diff)
+		}
+		for _, q := range m.Sequences {
+			if q.Name.Name == "root_n_seq" && (q.Last != "2" || !q.Called || q.Table == nil || q.Column != "n") {
+				t.Errorf("sequence: %+v", q)
+			}
+			if q.Name.Name == "t_id_seq" && (q.Last != "1" || q.Called) {
+				t.Errorf("sequence: %+v", q)
+			}
+		}
+		if len(m.Sequences) != 3 {
+			t.Errorf("%d sequences", len(m.Sequences))
+		}
+	})
+	t.Run("RowSecurity", func(t *testing.T) {
+		t.Parallel()
+		db := s.NewDatabase()
+		role := s.NewName()
+		s.Exec(db, `CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (id > 1);
+			INSERT INTO t VALUES (1), (2); CREATE ROLE `+role+` LOGIN; GRANT SELECT ON t TO `+role)
+		source, err := open(drivers.Spec{Node: "db", Source: secret.New(strings.Replace(s.URL(db), testenv.PostgresUser, role, 1)), Scratch: t.TempDir()})
+		requireNoError(t, "open", err)
+		v, err := source.Observe(t.Context())
+		if err == nil {
+			_ = v.End(t.Context())
+		}
+		if !errors.Is(err, drivers.ErrAccess) {
+			t.Errorf("observe what row security hides: %v", err)
+		}
+	})
+}
+
+func tableNames(m *relational.Model) string {
+	var names []string
+	for _, t := range m.Tables {
+		names = append(names, t.Name.String())
+	}
+	return strings.Join(names, " ")
+}
