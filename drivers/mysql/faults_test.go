@@ -289,34 +289,53 @@ func TestStoppedLoader(t *testing.T) {
 // TestLockLimit: a lock that is not had in time is given up, and nobody waits for it any more.
 func TestLockLimit(t *testing.T) {
 	t.Parallel()
-	s := server(t)
-	db := seeded(t, s)
-	s.Exec(db, "CREATE TABLE old (i int) ENGINE = MyISAM; INSERT INTO old VALUES (1)")
-	migration := someone(t, s, db)
-	requireNoError(t, "lock", migration.exec(t.Context(), "LOCK TABLES old WRITE, nothing WRITE"))
-	began := time.Now()
-	_, err := openSource(t, s.URL(db), `{"lock_timeout": 1}`).Freeze(t.Context())
-	if err == nil || !errors.Is(err, drivers.ErrFailed) || hintText(err) == "" {
-		t.Errorf("freeze beside a lock that does not end = %v (hint %q)", err, hintText(err))
+	for name, blocks := range map[string]string{
+		"locked tables": "LOCK TABLES old WRITE, nothing WRITE",
+		// It writes to a table without transactions, which no lock may cut in two.
+		"long statement": "UPDATE old SET i = SLEEP(60)",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := server(t)
+			db := seeded(t, s)
+			s.Exec(db, "CREATE TABLE old (i int) ENGINE = MyISAM; INSERT INTO old VALUES (1)")
+			other := someone(t, s, db)
+			done := make(chan error, 1)
+			go func() { done <- other.exec(t.Context(), blocks) }()
+			testenv.Eventually(t, 10*time.Second, func() string {
+				if len(done) == 0 && s.Query("", "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE '%SLEEP(60)'") == "0" {
+					return "nothing blocks"
+				}
+				return ""
+			})
+			began := time.Now()
+			_, err := openSource(t, s.URL(db), `{"lock_timeout": 1}`).Freeze(t.Context())
+			if err == nil || !errors.Is(err, drivers.ErrFailed) || hintText(err) == "" {
+				t.Errorf("freeze beside what does not end = %v (hint %q)", err, hintText(err))
+			}
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			// Whoever writes, or locks, does not wait for what was given up.
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if _, err := s.Do(ctx, db, "INSERT INTO no_key VALUES (1, 'x'); ALTER TABLE no_key ADD c int"); err != nil {
+				t.Errorf("write after the lock was given up: %v", err)
+			}
+			testenv.Eventually(t, 10*time.Second, func() string {
+				left := s.Query("", "SELECT COUNT(*) FROM information_schema.processlist WHERE user = '"+testenv.MariaDBUser+"' AND id <> CONNECTION_ID()")
+				if left != "1" {
+					return left + " sessions are left, want the other's"
+				}
+				return ""
+			})
+			s.Exec("", fmt.Sprintf("KILL %d", other.id))
+			if err := <-done; err != nil && name == "locked tables" {
+				t.Errorf("%s: %v", blocks, err)
+			}
+			dumpDatabase(t, s.URL(db), `{"lock_timeout": 30}`).mustProve(t, s, s.NewName())
+		})
 	}
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("it took %v", took)
-	}
-	// Whoever writes, or locks, does not wait for what was given up.
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if _, err := s.Do(ctx, db, "INSERT INTO no_key VALUES (1, 'x'); ALTER TABLE no_key ADD c int"); err != nil {
-		t.Errorf("write after the lock was given up: %v", err)
-	}
-	testenv.Eventually(t, 10*time.Second, func() string {
-		left := s.Query("", "SELECT COUNT(*) FROM information_schema.processlist WHERE user = '"+testenv.MariaDBUser+"' AND id <> CONNECTION_ID()")
-		if left != "1" {
-			return left + " sessions are left, want the one of the migration"
-		}
-		return ""
-	})
-	requireNoError(t, "unlock", migration.exec(t.Context(), "UNLOCK TABLES"))
-	dumpDatabase(t, s.URL(db), `{"lock_timeout": 5}`).mustProve(t, s, s.NewName())
 }
 
 // TestDefinitionsChange changes tables while a view is open: the view shows them as they were, or says that it is lost.
