@@ -98,7 +98,7 @@ func TestModelOfMySQL(t *testing.T) {
 		}
 	}
 	requireNoError(t, "close", rows.Close())
-	want := `1 1.6777216e+07 "0000" "" {"$b64":"AQE="} "é" 2 0.10000000149011612 "1999" "" null null`
+	want := `1 1.6777216e+07 "0000" "" {"$b64":"AQE="} "é" 2 0.10000000149011612 "1999" "" null null` //nolint:dupword // two values that are null
 	if text := strings.Join(got, " "); text != want {
 		t.Errorf("rows: %s, want %s", text, want)
 	}
