@@ -61,7 +61,7 @@ func TestMySQLFull(t *testing.T) {
 			t.Fatalf("restore %s onto a full disk: exit code %d: %s", rule, code, stderr)
 		}
 		// Each part is there as a whole or not at all.
-		loaded := s.Query(target, "SELECT COUNT(*) FROM salvor_progress_done WHERE tbl = 'a' AND item LIKE 'a%'")
+		loaded := s.Query(target, "SELECT COUNT(*) FROM salvor_progress_done WHERE tbl = 'a' AND item LIKE 'part/a%'")
 		rows := s.Query(target, "SELECT COUNT(*) > 0 FROM a")
 		if (loaded != "0") != (rows == "1") {
 			t.Errorf("%s parts are loaded, and there are rows: %s", loaded, rows)
