@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -250,6 +251,11 @@ func (r *round) underKills(t *testing.T, usual time.Duration, args []string) str
 		}
 		stdout, stderr, code := r.call(t, after, now...)
 		r.judge(t)
+		if unborn := regexp.MustCompile(`resume run ([0-9a-f-]+): .*killed before it began`).FindStringSubmatch(stderr); unborn != nil {
+			// It was killed while it asked what there is, and says what to do.
+			r.must(t, "cancel", "--archive", r.archive, "--quiet", unborn[1])
+			continue
+		}
 		switch {
 		case code == 0:
 			r.ended++

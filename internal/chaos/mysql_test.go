@@ -112,7 +112,7 @@ func (r *mysqlRound) args(t *testing.T, command string) []string {
 		case clean:
 			args = append(args, "--clean")
 		case only:
-			args = append(args, "--only", "db:branches")
+			args = append(args, "--only", "db:accounts")
 		case two:
 			args = append(args, "--into", "beside="+r.m.server.URL(r.second), "--create")
 		case create:
@@ -127,12 +127,14 @@ func (r *mysqlRound) compare(t *testing.T) {
 	t.Helper()
 	s := r.m.server
 	if r.way == only {
-		if got, want := r.m.checksum(r.target, "branches"), r.m.checksum("site", "branches"); got != want {
+		if got, want := r.m.checksum(r.target, "accounts"), r.m.checksum("site", "accounts"); got != want {
 			t.Fatalf("the restored table has %s, the source %s", got, want)
 		}
-		got := s.Query(r.target, "SELECT GROUP_CONCAT(table_name ORDER BY table_name), (SELECT COUNT(*) FROM old) FROM information_schema.tables WHERE table_schema = DATABASE()")
-		if got != "branches,old|10" {
-			t.Fatalf("the target holds %s, want the restored table beside the one that was there", got)
+		got := s.Query(r.target, `SELECT GROUP_CONCAT(table_name ORDER BY table_name), (SELECT COUNT(*) FROM old),
+			(SELECT GROUP_CONCAT(index_name ORDER BY index_name) FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = 'accounts')
+			FROM information_schema.tables WHERE table_schema = DATABASE()`)
+		if got != "accounts,old|10|balance,branch,PRIMARY" {
+			t.Fatalf("the target holds %s, want the restored table with its indexes, beside the one that was there", got)
 		}
 	} else if got := r.m.sum(r.target); got != r.m.sums {
 		t.Fatalf("the restored database has\n%s, the source\n%s", got, r.m.sums)
