@@ -23,7 +23,8 @@ func (a *Archive) Sweep(ctx context.Context, n NodeManifest) error {
 	}
 	var left []string
 	err := a.store.list(ctx, dataDir(ref, n.Path), listAll, func(o objectInfo) error {
-		if !named[o.key] && !o.odd {
+		// What is no key, such as the temporary file of a process that was killed, or still writes, is not this one's to remove.
+		if !named[o.key] && !o.odd && validKey(o.key) {
 			left = append(left, o.key)
 		}
 		return nil

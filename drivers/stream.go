@@ -24,7 +24,7 @@ type Stream interface {
 
 	// Load loads one part from r exactly once: if an earlier attempt of the same run already did, it does nothing and
 	// returns nil, whether or not r was read. If r returns an error, or ctx ends, nothing of the part may be visible in
-	// the target. Parts may be loaded concurrently, by several processes.
+	// the target. Parts may be loaded concurrently, by several processes. The caller sees to it that no Read of r outlasts ctx.
 	Load(ctx context.Context, target Target, attempt Attempt, part Part, r io.Reader) error
 
 	// Finish does what comes after the last part and removes what the restore left beside the data. Idempotent.

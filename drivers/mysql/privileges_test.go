@@ -229,6 +229,7 @@ func TestCancelled(t *testing.T) {
 	go func() {
 		_, _ = out.Write(d.content[part.Name][:1000])
 		cancel(errNone)
+		_ = out.CloseWithError(context.Canceled) // as what reads an archive ends with its context
 	}()
 	err = target.Load(ctx, rules, drivers.Attempt{Run: rules.Run, Task: "t", Token: "x"}, part, in)
 	if !errors.Is(err, errNone) {
