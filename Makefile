@@ -56,7 +56,7 @@ chaos: ## kill dumps, restores and resumes at random moments (ROUNDS=50 SEED=1)
 	@scripts/setup build
 	SALVOR_CHAOS_ROUNDS=$(ROUNDS) SALVOR_CHAOS_SEED=$(SEED) $(GO) test -count=1 -timeout 2h -v ./internal/chaos
 
-postgres: ## test the driver postgres on every version installed (POSTGRES='/opt/pg13/bin /opt/pg17/bin')
+postgres: ## test the driver postgres on every version installed (POSTGRES='/usr/lib/postgresql/13/bin /usr/lib/postgresql/17/bin')
 	@scripts/setup build
 	@for dir in $(POSTGRES); do \
 		echo "$$dir"; SALVOR_TEST_POSTGRES=$$dir SALVOR_POSTGRES_BIN=$$dir $(GO) test -count=1 -parallel $(PARALLEL) ./drivers/postgres || exit; done
