@@ -203,7 +203,7 @@ func (v *view) cutting() cutting {
 	}
 	share := total / int64(v.source.readers())
 	return cutting{
-		whole: min(max(share+share/2, 2*defaultChunk), largestWhole),
+		whole: min(max(share+share/8, 2*defaultChunk), largestWhole),
 		chunk: min(max(share/8, defaultChunk), largestChunk),
 	}
 }
