@@ -104,8 +104,8 @@ func (s *Source) prepare(ctx context.Context, r *recipe) error {
 	}
 	defer w.close(ctx)
 	if f.state == stateBegun {
-		// Loads follow Prepare. Those of the run that are there are of an earlier life of it, which may have put the parts together in
-		// another way: no attempt at a later task would end them.
+		// Loads of an earlier life of the run may have put the parts together in another way, so that no attempt at a later task would end
+		// them. (Where Prepare is repeated within one life it may meet that life's own: they are tried again.)
 		if _, err := w.endSessions(ctx, "salvor "+r.target.Run+" "); err != nil {
 			return err
 		}
