@@ -12,8 +12,9 @@ import (
 
 // Limits of a set.
 const (
-	maxNodes = 10_000
-	maxDepth = 32
+	maxFileSize = 1 << 20
+	maxNodes    = 10_000
+	maxDepth    = 32
 )
 
 // ParseOptions is what Parse needs to know beside the text.
@@ -38,7 +39,7 @@ func Parse(data []byte, o ParseOptions) (BackupSet, error) {
 		p.base = base
 	}
 	var set BackupSet
-	if root := yamltree.Read(data, "a set", &p.found); root != nil {
+	if root := yamltree.Read(data, yamltree.Limit{Noun: "a set", Size: maxFileSize}, &p.found); root != nil {
 		set = p.document(root)
 	}
 	if err := p.found.Err(o.File); err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"salvor/internal/yamltree"
 )
@@ -124,19 +123,7 @@ func (p *configParser) afterOf(d *draft, e yamltree.Entry) bool {
 
 // is reports whether a value is of a kind, and says so if not. A nil value was reported already.
 func (p *configParser) is(v *yamltree.Value, want yamltree.Kind, where string) bool {
-	switch {
-	case v == nil:
-		return false
-	case v.Kind == want:
-		return true
-	case v.Kind == yamltree.Null:
-		p.found.Add(v.At, where, "leave the key out", "%s has no value; %s is needed", lastKey(where), want)
-	case want == yamltree.Text && (v.Kind == yamltree.Number || v.Kind == yamltree.Bool):
-		p.found.Add(v.At, where, "put it in quotes", "%s is %s; %s is needed", lastKey(where), v.Kind, want)
-	default:
-		p.found.Add(v.At, where, "", "%s is %s; %s is needed", lastKey(where), v.Kind, want)
-	}
-	return false
+	return p.found.Need(v, want, where)
 }
 
 func (p *configParser) text(e yamltree.Entry, where string) (string, bool) {
@@ -144,7 +131,7 @@ func (p *configParser) text(e yamltree.Entry, where string) (string, bool) {
 		return "", false
 	}
 	if e.Value.Text == "" {
-		p.found.Add(e.Value.At, where, "leave the key out", "%s is empty", lastKey(where))
+		p.found.Add(e.Value.At, where, "leave the key out", "%s is empty", yamltree.LastKey(where))
 		return "", false
 	}
 	return e.Value.Text, true
@@ -161,18 +148,15 @@ func (p *configParser) number(e yamltree.Entry, where string) (int, bool) {
 	case uint64:
 		n = int64(min(v, math.MaxInt64))
 	default:
-		p.found.Add(e.Value.At, where, "", "%s is not a whole number", lastKey(where))
+		p.found.Add(e.Value.At, where, "", "%s is not a whole number", yamltree.LastKey(where))
 		return 0, false
 	}
 	if n > math.MaxInt32 {
-		p.found.Add(e.Value.At, where, "", "%s is too large", lastKey(where))
+		p.found.Add(e.Value.At, where, "", "%s is too large", yamltree.LastKey(where))
 		return 0, false
 	}
 	return int(max(n, -1)), true
 }
-
-// lastKey returns the last key of a place: after[1] of set.children[2].after[1].
-func lastKey(where string) string { return where[strings.LastIndexByte(where, '.')+1:] }
 
 // hintOf returns what an error says to do.
 func hintOf(err error) string {

@@ -81,6 +81,26 @@ func (p *Problems) Add(at Position, path, hint, format string, args ...any) {
 	})
 }
 
+// Need reports whether a value is of a kind, and adds a problem if not. A value that is nil was a problem already.
+func (p *Problems) Need(v *Value, want Kind, path string) bool {
+	switch {
+	case v == nil:
+		return false
+	case v.Kind == want:
+		return true
+	case v.Kind == Null:
+		p.Add(v.At, path, "leave the key out", "%s has no value; %s is needed", LastKey(path), want)
+	case want == Text && (v.Kind == Number || v.Kind == Bool):
+		p.Add(v.At, path, "put it in quotes", "%s is %s; %s is needed", LastKey(path), v.Kind, want)
+	default:
+		p.Add(v.At, path, "", "%s is %s; %s is needed", LastKey(path), v.Kind, want)
+	}
+	return false
+}
+
+// LastKey returns the last key of a path: after[1] of set.children[2].after[1].
+func LastKey(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
+
 // Err returns the [*Error], or nil where nothing is wrong. file is the file's name.
 func (p *Problems) Err(file string) error {
 	if len(p.List) == 0 {

@@ -19,7 +19,6 @@ import (
 
 // Limits of a text. They are far above what people write, and keep a hostile or generated file from using up time or memory.
 const (
-	MaxSize    = 1 << 20
 	maxValues  = 200_000 // values, those that aliases repeat included
 	maxNesting = 100     // lists and mappings in each other
 	maxKeys    = 1_000   // keys of one mapping, which the parser handles in quadratic time
@@ -56,11 +55,17 @@ const (
 	Map    Kind = "a mapping"
 )
 
-// Read parses one document. It returns nil if there is nothing to go on with; the problems tell why. noun is what a file is to its
-// reader: "a set".
-func Read(data []byte, noun string, found *Problems) *Value {
-	if len(data) > MaxSize {
-		found.Add(Position{}, "", "", "the file has %d bytes; %s has at most %d", len(data), noun, MaxSize)
+// Limit says what a file may be.
+type Limit struct {
+	// Noun is what it is to its reader: "a set"; Size how many bytes it has at most.
+	Noun string
+	Size int
+}
+
+// Read parses one document. It returns nil if there is nothing to go on with; the problems tell why.
+func Read(data []byte, limit Limit, found *Problems) *Value {
+	if len(data) > limit.Size {
+		found.Add(Position{}, "", "", "the file has %d bytes; %s has at most %d", len(data), limit.Noun, limit.Size)
 		return nil
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
@@ -86,7 +91,7 @@ func Read(data []byte, noun string, found *Problems) *Value {
 	if body == nil {
 		return &Value{At: Position{1, 1}, Kind: Null}
 	}
-	r := &reader{found: found, noun: noun, anchors: make(map[string]ast.Node)}
+	r := &reader{found: found, noun: limit.Noun, anchors: make(map[string]ast.Node)}
 	return r.read(body, 0)
 }
 

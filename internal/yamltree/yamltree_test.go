@@ -12,10 +12,12 @@ import (
 	"salvor/internal/yamltree"
 )
 
+func limit() yamltree.Limit { return yamltree.Limit{Noun: "a test", Size: 1000} }
+
 func TestRead(t *testing.T) {
 	t.Parallel()
 	var found yamltree.Problems
-	v := yamltree.Read([]byte("a: 10.50\nb: [0x10, 9007199254740993, null, yes, true]\nc: &x {k: 'v'}\nd: *x\n"), "a test", &found)
+	v := yamltree.Read([]byte("a: 10.50\nb: [0x10, 9007199254740993, null, yes, true]\nc: &x {k: 'v'}\nd: *x\n"), limit(), &found)
 	if err := found.Err("f"); err != nil {
 		t.Fatal(err)
 	}
@@ -38,16 +40,16 @@ func TestRead(t *testing.T) {
 func TestReadRefuses(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"a: 1\na: 2":                            `f:2:1: key "a" is given twice, first at 1:1`,
-		"a: !!str x":                            "f:1:4: tags have no meaning in a test; leave it out",
-		"a: {b":                                 "f:1:",
-		"a: \x00":                               "f:1:4: the file is not text in UTF-8",
-		"a: 1\n---\n b":                         "f:3:2: a second document begins here",
-		"a: *b":                                 "f:1:4: alias of an anchor that is not defined above",
-		strings.Repeat("#", yamltree.MaxSize+1): "f: the file has 1048577 bytes; a test has at most 1048576",
+		"a: 1\na: 2":                        `f:2:1: key "a" is given twice, first at 1:1`,
+		"a: !!str x":                        "f:1:4: tags have no meaning in a test; leave it out",
+		"a: {b":                             "f:1:",
+		"a: \x00":                           "f:1:4: the file is not text in UTF-8",
+		"a: 1\n---\n b":                     "f:3:2: a second document begins here",
+		"a: *b":                             "f:1:4: alias of an anchor that is not defined above",
+		strings.Repeat("#", limit().Size+1): "f: the file has 1001 bytes; a test has at most 1000",
 	} {
 		var found yamltree.Problems
-		yamltree.Read([]byte(text), "a test", &found)
+		yamltree.Read([]byte(text), limit(), &found)
 		if err := found.Err("f"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.20q: %v, want %s", text, err, want)
 		}
@@ -60,7 +62,7 @@ func FuzzRead(f *testing.F) {
 	f.Add("a: &b [*b]\n<<: {c: d}")
 	f.Fuzz(func(t *testing.T, text string) {
 		var found yamltree.Problems
-		v := yamltree.Read([]byte(text), "a test", &found)
+		v := yamltree.Read([]byte(text), limit(), &found)
 		err := found.Err("f")
 		var all *yamltree.Error
 		switch {
