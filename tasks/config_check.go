@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"salvor/internal/yamltree"
@@ -218,13 +219,53 @@ func (p *configParser) checkOptions(d *draft, driver Driver, known bool) {
 	alone := false
 	for _, e := range mine {
 		if err := driver.Check(p.encode(d, map[string]any{e.Key: e.Value.Plain()})); err != nil {
-			p.found.Add(e.At, d.where+"."+e.Key, hintOf(err), "%v", err)
+			p.optionProblems(d, e, err)
 			alone = true
 		}
 	}
 	if !alone {
 		d.problem(&p.found, "driver", hintOf(err), "%v", err)
 	}
+}
+
+// optionProblems reports what a driver says about an option. An error may be several, and tell where in the option's value it is:
+// "capture", "orders", "references", "0".
+func (p *configParser) optionProblems(d *draft, e yamltree.Entry, err error) {
+	errs := []error{err}
+	var several interface{ Each() []error }
+	if errors.As(err, &several) {
+		errs = several.Each()
+	}
+	for _, err := range errs {
+		at, where := e.At, d.where+"."+e.Key
+		var placed interface{ Place() []string }
+		if errors.As(err, &placed) && len(placed.Place()) > 1 {
+			at, where = within(e, placed.Place()[1:], where)
+		}
+		p.found.Add(at, where, hintOf(err), "%v", err)
+	}
+}
+
+// within follows keys and places in lists as far as they lead.
+func within(e yamltree.Entry, path []string, where string) (yamltree.Position, string) {
+	at := e.At
+	v := e.Value
+	for _, step := range path {
+		if v == nil {
+			break
+		}
+		if i, err := strconv.Atoi(step); err == nil && v.Kind == yamltree.List && i >= 0 && i < len(v.Items) {
+			v = v.Items[i]
+			at, where = v.At, fmt.Sprintf("%s[%d]", where, i)
+			continue
+		}
+		i := slices.IndexFunc(v.Entries, func(e yamltree.Entry) bool { return e.Key == step })
+		if i < 0 {
+			break
+		}
+		at, where, v = v.Entries[i].At, where+"."+step, v.Entries[i].Value
+	}
+	return at, where
 }
 
 func (p *configParser) encode(d *draft, options map[string]any) json.RawMessage {

@@ -254,7 +254,7 @@ func (m *Model) Find(text string) (*Table, error) {
 	for i, t := range found {
 		names[i] = t.Name.String()
 	}
-	return nil, fmt.Errorf("table %q may be any of %s: %w", text, strings.Join(names, ", "), drivers.ErrInvalid)
+	return nil, drivers.WithHint(fmt.Errorf("table %q may be any of %s: %w", text, strings.Join(names, ", "), drivers.ErrInvalid), "write SCHEMA.TABLE")
 }
 
 // Sort puts tables, keys, edges and sequences in the order that a Model promises. Drivers call it last.
