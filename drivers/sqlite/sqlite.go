@@ -39,11 +39,12 @@ import (
 // Kind returns what a registry needs to know of this driver.
 func Kind() drivers.Kind {
 	return drivers.Kind{
-		Name:   "sqlite",
-		Scheme: "sqlite",
-		Shape:  drivers.ShapeStream,
-		Holds:  true,
-		Local:  func(string) bool { return true },
+		Name:      "sqlite",
+		Scheme:    "sqlite",
+		Shape:     drivers.ShapeStream,
+		Holds:     true,
+		Local:     func(string) bool { return true },
+		ScratchIn: func(dir, name string) string { return filepath.Join(dir, name) },
 		Open: func(_ context.Context, spec drivers.Spec) (drivers.Source, error) {
 			return open(spec)
 		},
