@@ -23,6 +23,7 @@ func codes() []struct {
 		{errNothingSealed, "nothing_dumped"},
 		{errIncomplete, "incomplete"},
 		{errProof, "proof_failed"},
+		{errBlind, "blind"},
 		{archive.ErrInvalid, "invalid"},
 		{archive.ErrCorrupt, "archive_corrupt"},
 		{archive.ErrNotFound, "archive_missing"},
