@@ -148,7 +148,7 @@ func (c *Capture) check() string {
 		return "names no node"
 	case c.Against != nil && c.Against.check() != nil:
 		return "names no dump"
-	case len(c.Model) == 0 || len(c.Coverage) == 0:
+	case isAbsent(c.Model) || isAbsent(c.Coverage):
 		return "lacks the model or the coverage"
 	}
 	seen := make(map[string]bool)
@@ -169,6 +169,9 @@ func (c *Capture) check() string {
 	}
 	return ""
 }
+
+// isAbsent tells whether nothing stands there.
+func isAbsent(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
 
 func negative(counts map[string]int64) bool {
 	for _, n := range counts {
