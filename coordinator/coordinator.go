@@ -70,9 +70,11 @@ type Outcome struct {
 	Operation tasks.Operation `json:"operation"`
 	Set       string          `json:"set"`
 	Dump      string          `json:"dump"`
-	State     ledger.State    `json:"state"`
-	Started   time.Time       `json:"started"`
-	Ended     time.Time       `json:"ended"`
+	// Capture is the name of the capture that was to be made.
+	Capture string       `json:"capture,omitempty"`
+	State   ledger.State `json:"state"`
+	Started time.Time    `json:"started"`
+	Ended   time.Time    `json:"ended"`
 	// Nodes says what was done for each node that was finished, by the order of the plan.
 	Nodes []tasks.NodeResult `json:"nodes,omitempty"`
 	// Missing are nodes that a partial dump lacks.
@@ -213,6 +215,9 @@ func (c *Coordinator) collect(ctx context.Context, plan tasks.Plan, state ledger
 	if plan.Operation == tasks.OpRestore && state.State != ledger.StateDone {
 		o.Plan = &plan
 	}
+	if plan.Capture != nil {
+		o.Capture = plan.Capture.Capture
+	}
 	// The run has ended as it has: what fails from here on is no failure of it.
 	var failed, err error
 	for _, step := range plan.Steps {
@@ -239,7 +244,13 @@ func (c *Coordinator) settle(ctx context.Context, a *archive.Archive, o Outcome)
 
 // stepOutcome takes what a seal, commit or finish step answered.
 func (c *Coordinator) stepOutcome(ctx context.Context, step tasks.Step, o *Outcome) error {
-	if step.Kind != tasks.KindSeal && step.Kind != tasks.KindFinish && step.Kind != tasks.KindCommit {
+	switch step.Kind {
+	case tasks.KindSeal, tasks.KindCommit, tasks.KindRecord:
+	case tasks.KindFinish:
+		if o.Operation == tasks.OpCapture {
+			return nil // what was restored to be compared with is nobody's result
+		}
+	default:
 		return nil
 	}
 	err := c.cfg.Ledger.Results(ctx, o.Run, step.ID, func(_ string, data json.RawMessage) error {

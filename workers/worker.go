@@ -188,6 +188,9 @@ func (w *Worker) run(ctx context.Context, claim ledger.Claim) (*runContext, erro
 	for path, node := range plan.Root.Walk() {
 		r.nodes[path] = *node
 	}
+	if c := plan.Capture; c != nil && c.Base != nil {
+		r.nodes[tasks.BasePath(c.Node)] = tasks.Node{Driver: c.Base.Driver, Source: c.Base.Source, Options: c.Base.Options, Limit: r.nodes[c.Node].Limit}
+	}
 
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -49,6 +49,9 @@ func (a *app) newProgress(ctx context.Context, e *engine) *progress {
 func (p *progress) begin(plan tasks.Plan) {
 	now := p.app.env.now()
 	p.title, p.started, p.drawn, p.busy = string(plan.Operation)+" "+cmp.Or(plan.Dump, plan.Set), now, now, now
+	if plan.Capture != nil {
+		p.title = string(plan.Operation) + " " + plan.Capture.Capture
+	}
 	for _, s := range plan.Steps {
 		for _, t := range s.Tasks {
 			if host := t.Route.Host; host != "" && !slices.Contains(p.hosts, host) {

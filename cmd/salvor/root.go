@@ -140,7 +140,7 @@ func (a *app) rootCommand() *cobra.Command {
 	}
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml")
 	root.AddCommand(
-		a.dumpCommand(), a.restoreCommand(), a.drillCommand(), a.listCommand(), a.showCommand(), a.verifyCommand(), a.planCommand(),
+		a.dumpCommand(), a.restoreCommand(), a.drillCommand(), a.captureCommand(), a.listCommand(), a.showCommand(), a.verifyCommand(), a.planCommand(),
 		a.runsCommand(), a.watchCommand(), a.cancelCommand(), a.resumeCommand(), a.workerCommand(), a.workersCommand(), a.demoCommand(),
 		a.versionCommand(),
 	)

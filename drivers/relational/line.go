@@ -141,11 +141,11 @@ func (l *Line) appendObject(to []byte, values []Value, has []bool) []byte {
 // appendKey writes the values of the identity; null for a table without one.
 func (l *Line) appendKey(to []byte) []byte {
 	key := l.Table.Identity()
-	values := l.Data
+	values, has := l.Data, l.Has
 	if values == nil {
-		values = l.Base
+		values, has = l.Base, l.HadBase
 	}
-	if key == nil || values == nil {
+	if key == nil || values == nil || l.lacksKey(key, has) {
 		return append(to, "null"...)
 	}
 	to = append(to, '[')
@@ -156,6 +156,11 @@ func (l *Line) appendKey(to []byte) []byte {
 		to = AppendJSON(to, &l.Table.Columns[place], values[place])
 	}
 	return append(to, ']')
+}
+
+// lacksKey tells whether a column of the key is missing: of a deleted row, where the column was added since.
+func (l *Line) lacksKey(key *Key, has []bool) bool {
+	return slices.ContainsFunc(l.Table.Indexes(key.Columns), func(place int) bool { return !has[place] })
 }
 
 func appendStrings(to []byte, list []string) []byte {
@@ -302,6 +307,9 @@ func (l *Line) check(pk []json.RawMessage) error {
 	values, has := l.Data, l.Has
 	if values == nil {
 		values, has = l.Base, l.HadBase
+		if pk == nil && l.lacksKey(key, has) {
+			return nil
+		}
 	}
 	for i, place := range l.Table.Indexes(key.Columns) {
 		c := &l.Table.Columns[place]

@@ -41,12 +41,13 @@ import (
 // Kind returns what a registry needs to know of this driver.
 func Kind() drivers.Kind {
 	return drivers.Kind{
-		Name:    "sqlite",
-		Scheme:  "sqlite",
-		Shape:   drivers.ShapeStream,
-		Holds:   true,
-		Local:   func(string) bool { return true },
-		Options: []string{declared.Key},
+		Name:      "sqlite",
+		Scheme:    "sqlite",
+		Shape:     drivers.ShapeStream,
+		Holds:     true,
+		Local:     func(string) bool { return true },
+		ScratchIn: func(dir, name string) string { return filepath.Join(dir, name) },
+		Options:   []string{declared.Key},
 		Check: func(raw json.RawMessage) error {
 			_, err := declared.FromNode(raw)
 			return err
