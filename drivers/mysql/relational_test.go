@@ -2,8 +2,11 @@ package mysql
 
 import (
 	"context"
+	"database/sql"
 	"strings"
 	"testing"
+
+	"github.com/go-sql-driver/mysql"
 
 	"salvor/drivers/drivertest"
 	"salvor/drivers/relational"
@@ -45,18 +48,42 @@ func TestRelational(t *testing.T) {
 		Moment: "timestamp(6) NULL", Wall: "datetime(6)", Date: "date", Key: "varchar(60) CHARACTER SET utf8mb4",
 		Text: "varchar(250) CHARACTER SET utf8mb4", Int: "bigint", Decimal: "decimal(10,2)", Float: "double", Bytes: "varbinary(100)", Bool: "boolean", BytesLiteral: "X'%s'",
 		Serial: `"id" bigint AUTO_INCREMENT PRIMARY KEY`, Generated: `"twice" bigint GENERATED ALWAYS AS ("n" * 2) STORED`,
+		Session: func(t *testing.T, source string) func(...string) {
+			t.Helper()
+			p, err := parsePlace(source)
+			requireNoError(t, "parse", err)
+			config, err := p.config()
+			requireNoError(t, "configure", err)
+			config.Params = map[string]string{"sql_mode": "'ANSI_QUOTES,STRICT_ALL_TABLES'", "time_zone": "'+00:00'"}
+			connector, err := mysql.NewConnector(config)
+			requireNoError(t, "connect", err)
+			db := sql.OpenDB(connector)
+			db.SetMaxOpenConns(1)
+			t.Cleanup(func() { requireNoError(t, "close", db.Close()) })
+			return func(statements ...string) {
+				t.Helper()
+				for _, statement := range statements {
+					_, err := db.ExecContext(t.Context(), statement)
+					requireNoError(t, statement, err)
+				}
+			}
+		},
+		UUID: "char(32)", JSON: map[string]bool{"json": !s.MySQL}, Digits: map[string]bool{"decimal(10,2)": false, "double": false},
 		Enforces: true, Deep: 300, NoNegativeZero: true,
 	}
 	t.Run("Rows", func(t *testing.T) { t.Parallel(); drivertest.Relational(t, h) })
 	t.Run("Compare", func(t *testing.T) { t.Parallel(); drivertest.Compare(t, h) })
 	t.Run("Close", func(t *testing.T) { t.Parallel(); drivertest.Close(t, h) })
+	t.Run("Damage", func(t *testing.T) { t.Parallel(); drivertest.Damage(t, h) })
 	t.Run("Random", func(t *testing.T) { t.Parallel(); drivertest.Random(t, h, 12) })
 }
 
 func TestModelOfMySQL(t *testing.T) {
 	t.Parallel()
 	s := server(t)
-	db := s.NewDatabase()
+	db, other := s.NewDatabase(), s.NewDatabase()
+	s.Exec(other, "CREATE TABLE far (id INT PRIMARY KEY)")
+	s.Exec(db, "CREATE TABLE g (id INT PRIMARY KEY, far INT, CONSTRAINT leads_away FOREIGN KEY (far) REFERENCES "+other+".far (id))")
 	s.Exec(db, `CREATE TABLE a (id BIGINT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(50) NOT NULL, at TIMESTAMP DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, UNIQUE beginning (v(5)));
 		INSERT INTO a (id, v) VALUES (41, 'x');
 		CREATE TABLE old (i INT PRIMARY KEY) ENGINE=MyISAM;
@@ -75,8 +102,11 @@ func TestModelOfMySQL(t *testing.T) {
 	requireNoError(t, "model", err)
 	requireNoError(t, "check", m.Check())
 	a, f := m.Table(relational.Name{Name: "a"}), m.Table(relational.Name{Name: "f"})
-	if a == nil || f == nil || len(m.Tables) != 2 || len(m.Omitted) != 1 || m.Omitted[0].Name.Name != "old" {
+	if a == nil || f == nil || len(m.Tables) != 3 || len(m.Omitted) != 2 || m.Omitted[1].Name.Name != "old" {
 		t.Fatalf("tables %v, omitted %+v", m.Tables, m.Omitted)
+	}
+	if o := m.Omitted[0]; o.Name.Name != "g" || !strings.Contains(o.Reason, "leads_away refers to "+other+".far") || len(m.Table(o.Name).Foreign) != 0 {
+		t.Errorf("a reference to another database: %+v", o)
 	}
 	if c := a.Columns; !c[0].Identity || !c[2].Renewed || c[2].Clock != relational.ClockMoment {
 		t.Errorf("columns: %+v", c)
