@@ -65,8 +65,9 @@ func TestRestoreByHand(t *testing.T) {
 	if want := dir + "manifest.json\ngood\n" + dir + "nodes/site/databases/main.json\n" + dir + "nodes/site/foo%2Efiles.json\n"; out != want {
 		t.Errorf("the catalogue by hand is %q, want %q", out, want)
 	}
-	out, errs, _ := shell(t, location, `head -n 1 "$1" | jq -r '.parts[] | .key + " " + .sha256' | while read -r key sum; do
-		[ "$(zstd -dc "$key" | sha256sum | cut -c 1-64)" = "$sum" ] && echo good; done`, dir+"nodes/site/databases/main.json")
+	out, errs, _ := shell(t, location, `head -n 1 "$1" | jq -r '.parts[] | .key + " " + .stored_sha256 + " " + .sha256' | while read -r part stored sum; do
+		[ "$(sha256sum "$part"             # must print the part's stored_sha256
+		)" = "$stored  $part" ] && [ "$(zstd -dc "$part" | sha256sum | cut -c 1-64)" = "$sum" ] && echo good; done`, dir+"nodes/site/databases/main.json")
 	if strings.Count(out, "good") != 3 {
 		t.Errorf("parts by hand: %q %q", out, errs)
 	}

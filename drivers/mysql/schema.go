@@ -319,15 +319,16 @@ func (e *entry) around(head string) (lead, tail string) {
 }
 
 const (
-	entryMark  = "-- salvor: "
-	schemaHead = "-- The definitions of a database, as Salvor dumps them. By hand: mariadb DATABASE < FILE\n" +
-		"SET NAMES utf8mb4;\nSET foreign_key_checks=0;\n\n"
+	entryMark = "-- salvor: "
+	// Whoever runs the file at once, triggers before rows, gets false rows.
+	schemaTitle = "-- Definitions, as Salvor dumps them. The archive's README.txt says how to run them by hand, and when: rows come before triggers.\n"
+	schemaHead  = "SET NAMES utf8mb4;\nSET foreign_key_checks=0;\n\n"
 )
 
 // writeEntries writes a file of definitions.
 func writeEntries(list []*entry) ([]byte, error) {
 	var b bytes.Buffer
-	b.WriteString(schemaHead)
+	b.WriteString(schemaTitle + schemaHead)
 	for _, e := range list {
 		e.Bytes = len(e.sql)
 		head, err := json.Marshal(e)
@@ -348,6 +349,13 @@ const mostDefinitions = 1 << 30
 // readEntries reads a file of definitions. It takes it only in the form in which it is written.
 func readEntries(in io.Reader) ([]*entry, error) {
 	r := bufio.NewReader(io.LimitReader(in, mostDefinitions))
+	title, err := r.ReadString('\n') // which has said other things
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if !strings.HasPrefix(title, "-- ") {
+		return nil, fmt.Errorf("%w: the definitions are not in the form of a dump", drivers.ErrCorrupt)
+	}
 	if err := expect(r, schemaHead); err != nil {
 		return nil, err
 	}

@@ -32,6 +32,13 @@ func TestEntriesThereAndBack(t *testing.T) {
 	if diff := cmp.Diff(want, back, cmp.AllowUnexported(entry{})); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)
 	}
+	// What the first line says to people may be something else.
+	_, rest, _ := bytes.Cut(data, []byte("\n"))
+	other, err := readEntries(bytes.NewReader(append([]byte("-- By hand: mariadb DATABASE < FILE\n"), rest...)))
+	requireNoError(t, "read with another first line", err)
+	if diff := cmp.Diff(want, other, cmp.AllowUnexported(entry{})); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
+	}
 	// Nothing but what was written is taken.
 	for i := range data {
 		if list, err := readEntries(bytes.NewReader(data[:i])); err == nil && len(list) == len(want) {
