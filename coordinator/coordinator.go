@@ -138,9 +138,11 @@ func (c *Coordinator) abandon(ctx context.Context, a *archive.Archive, plan task
 // cancelWait bounds how long a cancelled run is waited for.
 const cancelWait = 2 * time.Minute
 
-// wait watches a run to its end. When ctx ends the run is cancelled, and waited for a while longer.
+// wait watches a run to its end. When ctx ends the run is cancelled, and waited for a while longer. It looks the
+// more seldom the longer the run takes, but twenty times while an attempt beats once.
 func (c *Coordinator) wait(ctx context.Context, run string, watch Watch) (ledger.RunState, error) {
-	const soonest, latest = 10 * time.Millisecond, 500 * time.Millisecond
+	const soonest = 10 * time.Millisecond
+	latest := c.cfg.Ledger.Options().Beat / 20
 	started := time.Now()
 	done := ctx.Done()
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -166,7 +168,7 @@ func (c *Coordinator) wait(ctx context.Context, run string, watch Watch) (ledger
 		case <-done:
 			done, cancelled = nil, false
 			defer time.AfterFunc(cancelWait, stop).Stop()
-		case <-time.After(min(max(time.Since(started)/20, soonest), latest)):
+		case <-time.After(max(min(time.Since(started)/20, latest), soonest)):
 		}
 		if !cancelled {
 			if err := c.cancel(ctx, run); err != nil {

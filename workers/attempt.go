@@ -143,7 +143,7 @@ func (a *attempt) dispatch(ctx context.Context) (any, error) {
 }
 
 // beat tells the ledger every few seconds that the attempt lives. Short tasks beat more often, so that a holder of views
-// learns soon that it may let go: the wait is a tenth of the time it has run, within bounds.
+// learns soon that it may let go: the wait is a tenth of the time it has run, up to a tenth of the others'.
 func (a *attempt) beat(ctx context.Context, cancel context.CancelCauseFunc) {
 	const soonest = 20 * time.Millisecond
 	latest := a.cfg.Ledger.Options().Beat
@@ -153,7 +153,7 @@ func (a *attempt) beat(ctx context.Context, cancel context.CancelCauseFunc) {
 	for {
 		wait := latest
 		if holder {
-			wait = min(max(time.Since(started)/10, soonest), latest)
+			wait = max(min(time.Since(started)/10, latest/10), soonest)
 		}
 		select {
 		case <-ctx.Done():

@@ -25,6 +25,7 @@ package sqlite
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,6 +35,7 @@ import (
 	"time"
 
 	"salvor/drivers"
+	"salvor/drivers/relational/declared"
 )
 
 // Kind returns what a registry needs to know of this driver.
@@ -45,6 +47,11 @@ func Kind() drivers.Kind {
 		Holds:     true,
 		Local:     func(string) bool { return true },
 		ScratchIn: func(dir, name string) string { return filepath.Join(dir, name) },
+		Options:   []string{declared.Key},
+		Check: func(raw json.RawMessage) error {
+			_, err := declared.FromNode(raw)
+			return err
+		},
 		Open: func(_ context.Context, spec drivers.Spec) (drivers.Source, error) {
 			return open(spec)
 		},
