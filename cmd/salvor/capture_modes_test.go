@@ -5,8 +5,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -249,4 +251,59 @@ func TestCaptureRights(t *testing.T) {
 	if left := s.Query("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'salvor%'"); left != "0" {
 		t.Errorf("%s scratch databases are left", left)
 	}
+}
+
+// By an indexed time of creation a capture reads the rows that it is after, and not the table.
+func TestCaptureSinceByIndex(t *testing.T) {
+	t.Parallel()
+	const rows = 60_000
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		s := testenv.Postgres(t, testenv.PostgresOptions{})
+		database := s.NewDatabase()
+		s.Exec(database, fmt.Sprintf(`CREATE TABLE plans (id int PRIMARY KEY); INSERT INTO plans SELECT generate_series(1, %d);
+			CREATE TABLE users (id int PRIMARY KEY, plan int REFERENCES plans, created_at timestamptz);
+			INSERT INTO users SELECT i, i, timestamptz '2020-01-01' + i * interval '1 s' FROM generate_series(1, %[1]d) i;
+			INSERT INTO users VALUES (-1, 1, now()), (-2, 2, NULL);
+			CREATE INDEX ON users (created_at)`, rows))
+		s.Exec(database, "VACUUM ANALYZE")
+		s.Exec(database, "SELECT pg_stat_reset()")
+		l := mustCapture(t, "--archive", filepath.Join(t.TempDir(), "a"), "--source", "main="+s.URL(database), "--since", "1h")
+		if l.Created != 1 || l.Parents != 1 {
+			t.Errorf("captured %+v", l)
+		}
+		testenv.Eventually(t, time.Minute, func() string {
+			// What a session did is counted when it ends.
+			got := s.Query(database, "SELECT count(*) FILTER (WHERE seq_scan = 0 AND idx_scan > 0 AND idx_tup_fetch + seq_tup_read < 10) FROM pg_stat_user_tables")
+			if got != "2" {
+				return got + " of 2 tables were read by an index alone: " +
+					s.Query(database, "SELECT string_agg(format('%s %s %s %s', relname, seq_scan, seq_tup_read, idx_tup_fetch), '; ') FROM pg_stat_user_tables")
+			}
+			return ""
+		})
+	})
+	t.Run("mariadb", func(t *testing.T) {
+		t.Parallel()
+		s := testenv.MariaDB(t, testenv.MariaDBOptions{})
+		database := s.NewDatabase()
+		s.Exec(database, fmt.Sprintf(`CREATE TABLE plans (id int PRIMARY KEY); INSERT INTO plans SELECT seq FROM seq_1_to_%d;
+			CREATE TABLE users (id int PRIMARY KEY, plan int, created_at timestamp NULL, KEY (created_at), FOREIGN KEY (plan) REFERENCES plans (id));
+			INSERT INTO users SELECT seq, seq, TIMESTAMP'2020-01-01 00:00:00' + INTERVAL seq SECOND FROM seq_1_to_%[1]d;
+			INSERT INTO users VALUES (-1, 1, NOW()), (-2, 2, NULL); ANALYZE TABLE users, plans`, rows))
+		read := func() int64 {
+			n, err := strconv.ParseInt(s.Query("", "SELECT SUM(variable_value) FROM information_schema.global_status WHERE variable_name LIKE 'Handler_read%' AND variable_name <> 'Handler_read_key'"), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		before := read()
+		l := mustCapture(t, "--archive", filepath.Join(t.TempDir(), "a"), "--source", "main="+s.URL(database), "--since", "1h")
+		if l.Created != 1 || l.Parents != 1 {
+			t.Errorf("captured %+v", l)
+		}
+		if n := read() - before; n == 0 || n > rows/10 {
+			t.Errorf("%d rows were read of %d", n, rows)
+		}
+	})
 }

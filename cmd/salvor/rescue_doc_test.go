@@ -69,8 +69,12 @@ func TestRescueWalk(t *testing.T) {
 // lastingCapture is lasting with what else differs of a capture.
 func lastingCapture(transcript string) string {
 	for _, r := range [][2]string{
-		{`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`, "RUN"}, {`salvor_drill_[0-9a-f]{12}`, "SCRATCH"}, {`"[0-9a-f]{32}"`, "HASH"}, {`(?m)^took .*$`, "took"},
-		{`(?m)^capture \S+: \d+ .*\n`, ""}, {`captures/site/\S+`, "captures/site/DUMP"},
+		{`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`, "RUN"},
+		{`salvor_drill_[0-9a-f]{12}`, "SCRATCH"},
+		{`"[0-9a-f]{32}"`, "HASH"},
+		{`(?m)^took .*$`, "took"},
+		{`(?m)^capture \S+: \d+ .*\n`, ""},
+		{`captures/site/\S+`, "captures/site/DUMP"},
 	} {
 		transcript = regexp.MustCompile(r[0]).ReplaceAllString(transcript, r[1])
 	}
