@@ -307,3 +307,53 @@ func TestCaptureSinceByIndex(t *testing.T) {
 		}
 	})
 }
+
+// One of the databases that a node stands for is captured by its name in the dump; a password that stands in the config is nowhere else.
+func TestCaptureOfServer(t *testing.T) {
+	t.Parallel()
+	s := testenv.Postgres(t, testenv.PostgresOptions{Password: "secret"})
+	dir := t.TempDir()
+	s.Exec("postgres", "CREATE DATABASE app")
+	s.Exec("app", "CREATE TABLE t (i int PRIMARY KEY)")
+	config := filepath.Join(dir, "set.yaml")
+	text := fmt.Sprintf("archive: %s/archive\nset:\n  name: site\n  children:\n    - {name: server, driver: postgres, source: %q, databases: [app]}\n", dir, s.URL("postgres"))
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustCall(t, "dump", "-q", "-c", config)
+	s.Exec("app", "INSERT INTO t VALUES (1)")
+	for _, args := range [][]string{
+		{"app", "-c", config, "--against", "latest"},
+		{"--archive", filepath.Join(dir, "archive"), "--source", "app=" + s.URL("app"), "--against", "latest"},
+		{"app", "-c", config, "--against", "latest", "--scratch", s.URL("postgres")},
+	} {
+		l := mustCapture(t, args...)
+		if l.Created != 1 || l.Node != "site/server/app" {
+			t.Errorf("capture %q: %+v", args, l)
+		}
+	}
+	_, stderr, code := call(t, "capture", "server", "-c", config, "--against", "latest")
+	if code != exitUsage || !strings.Contains(stderr, "node site/server stands for several databases") {
+		t.Errorf("a server: exit code %d: %s", code, stderr)
+	}
+	_, stderr, code = call(t, "capture", "app", "--archive", filepath.Join(dir, "archive"), "--against", "latest")
+	if code != exitUsage || !strings.Contains(stderr, "held a secret, which is not stored") {
+		t.Errorf("without the config: exit code %d: %s", code, stderr)
+	}
+	if left := s.Query("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'salvor%'"); left != "0" {
+		t.Errorf("%s scratch databases are left", left)
+	}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || path == config {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(data), ":secret@") {
+			t.Errorf("%s holds the password", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
