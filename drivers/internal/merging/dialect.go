@@ -38,7 +38,7 @@ type Dialect struct {
 	// Parts are what a column is told apart by, where rows have no key; RowID names a row. Where there is none, rows are deleted one by
 	// one.
 	Parts func(t *relational.Table, column int, value string) []string
-	RowID string
+	RowID func(prefix string) string
 	// Run and Done name the tables of the merge in the target: whose it is, and the units that are done.
 	Run, Done string
 }
@@ -148,7 +148,7 @@ func (d *Dialect) keylessSQL(s span) string {
 	if d.Grammar == Postgres {
 		groups = staging // texts already
 	}
-	return "DELETE FROM " + d.Table(s.t) + " WHERE " + d.RowID + " IN (SELECT x.salvor_row FROM (SELECT t.*, t." + d.RowID +
+	return "DELETE FROM " + d.Table(s.t) + " WHERE " + d.RowID("") + " IN (SELECT x.salvor_row FROM (SELECT t.*, " + d.RowID("t.") +
 		" AS salvor_row, ROW_NUMBER() OVER (PARTITION BY " + strings.Join(parts, ", ") + ") AS salvor_nth FROM " + d.Table(s.t) + " t) x JOIN (SELECT " +
 		strings.Join(staging, ", ") + ", COUNT(*) AS salvor_rows FROM " + d.Stage(s.t) + " s WHERE " + s.where() + " GROUP BY " + strings.Join(append(staging, groups...), ", ") +
 		") y ON " + strings.Join(same, " AND ") + " WHERE x.salvor_nth <= y.salvor_rows)"

@@ -170,7 +170,7 @@ func (w *Writer) write(ctx context.Context, s span) error {
 }
 
 func (w *Writer) deleteKeyless(ctx context.Context, s span) (done int64, err error) {
-	if w.Dialect.RowID != "" {
+	if w.Dialect.RowID != nil {
 		return w.Session.Exec(ctx, w.Dialect.keylessSQL(s))
 	}
 	for i := s.from; i < s.to; i++ {

@@ -424,7 +424,7 @@ func (p *planner) modified(ctx context.Context, it *item) error {
 	for _, i := range it.changed {
 		switch {
 		case it.values[i].Equal(it.there[i]):
-		case it.hadBase != nil && it.hadBase[i] && it.base[i].Equal(it.there[i]):
+		case it.base == nil || it.hadBase[i] && it.base[i].Equal(it.there[i]):
 			write = append(write, i)
 		default:
 			collide = append(collide, i)
@@ -614,4 +614,3 @@ func (p *planner) ordered(it *item) error {
 	}
 	return p.out.end()
 }
-

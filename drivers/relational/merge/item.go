@@ -62,6 +62,14 @@ func (p *planner) item(t *table, l *relational.Line) (*item, error) {
 			it.changed = append(it.changed, i)
 		}
 	}
+	if l.Op == relational.OpModified && l.Base == nil && len(l.Changed) == 0 {
+		// Nobody knows what it was. All that it is now is taken, and what the target has for what it was.
+		for i, c := range t.Columns {
+			if it.has[i] && !c.Generated && !slices.Contains(t.keyAt, i) && (choice.Columns == nil || slices.Contains(choice.Columns, c.Name)) {
+				it.changed = append(it.changed, i)
+			}
+		}
+	}
 	if choice.Columns != nil && l.Op != relational.OpModified {
 		for i, c := range t.Columns {
 			if it.has != nil && !slices.Contains(choice.Columns, c.Name) && !slices.Contains(t.keyAt, i) {
