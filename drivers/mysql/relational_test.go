@@ -47,6 +47,7 @@ func TestRelational(t *testing.T) {
 	t.Run("Compare", func(t *testing.T) { t.Parallel(); drivertest.Compare(t, h) })
 	t.Run("Close", func(t *testing.T) { t.Parallel(); drivertest.Close(t, h) })
 	t.Run("Random", func(t *testing.T) { t.Parallel(); drivertest.Random(t, h, 12) })
+	t.Run("RandomMerge", func(t *testing.T) { t.Parallel(); drivertest.RandomMerge(t, h, 8) })
 }
 
 func TestModelOfMySQL(t *testing.T) {
