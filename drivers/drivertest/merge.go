@@ -83,9 +83,6 @@ func (m *merging) prepare() {
 	m.lines = make(map[relational.Name][][]byte)
 	for _, table := range m.captured.Tables {
 		c := relational.Comparison{Live: liveView, Base: baseView, Table: table, Other: baseModel.Table(table.Name), Scratch: t.TempDir(), Memory: 1 << 20}
-		if c.Other == nil {
-			c.Base = nil
-		}
 		_, err := c.Run(t.Context(), func(f *relational.Found) error {
 			line := relational.AppendLine(nil, lineOf(table, c.Other, f))
 			if m.edit != nil {

@@ -205,7 +205,9 @@ func (m *merger) sweep(ctx context.Context) error {
 // dialect is how PostgreSQL writes what a merge needs. Staged values are texts in the server's own form.
 func (m *merger) dialect() *merging.Dialect {
 	const bytewise = ` COLLATE pg_catalog."C"`
-	cast := func(t *relational.Table, i int, staged string) string { return staged + "::" + m.details[t.Name].casts[i] }
+	cast := func(t *relational.Table, i int, staged string) string {
+		return staged + "::" + m.details[t.Name].casts[i]
+	}
 	return &merging.Dialect{
 		Grammar: merging.Postgres, Ident: ident, Run: mergeRun, Done: mergeDone, Value: cast, Key: cast,
 		Table: func(t *relational.Table) string { return m.details[t.Name].from },
@@ -376,7 +378,9 @@ func (m *merger) Exec(ctx context.Context, sql string) (int64, error) {
 }
 
 // Number runs a query on the target.
-func (m *merger) Number(ctx context.Context, sql string) (int64, error) { return m.conn.number(ctx, sql) }
+func (m *merger) Number(ctx context.Context, sql string) (int64, error) {
+	return m.conn.number(ctx, sql)
+}
 
 // Begin begins a transaction in which triggers are silent.
 func (m *merger) Begin(ctx context.Context, tables []*relational.Table) error {

@@ -394,6 +394,10 @@ func (p *planner) mapped(it *item, row []relational.Value) error {
 // overwrite writes the item's columns into a row that is there, which keeps its key.
 func (p *planner) overwrite(ctx context.Context, it *item, row []relational.Value) error {
 	t := it.table
+	for _, i := range t.keyAt {
+		it.values[i] = row[i]
+	}
+	it.followItself()
 	now := slices.Clone(row)
 	var columns []int
 	for i := range it.values {
@@ -527,6 +531,7 @@ func (p *planner) remap(ctx context.Context, it *item) error {
 		return err
 	}
 	it.values[place] = v
+	it.followItself()
 	t.tally.Remapped++
 	if err := p.mapped(it, it.values); err != nil {
 		return err

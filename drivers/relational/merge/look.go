@@ -262,6 +262,7 @@ func (p *planner) follow(ctx context.Context, it *item) error {
 	if err != nil || !ok {
 		return err
 	}
+	defer it.followItself()
 	key, _, err := relational.ReadValues(text, len(t.keyAt))
 	if err != nil {
 		return fmt.Errorf("table %s: %w", t.Name, errors.Join(drivers.ErrCorrupt, err))
@@ -270,4 +271,28 @@ func (p *planner) follow(ctx context.Context, it *item) error {
 		it.values[place] = key[i]
 	}
 	return nil
+}
+
+// followItself lets a row that refers to itself do so under its new key.
+func (it *item) followItself() {
+	t := it.table
+	for i := range t.up {
+		e := &t.up[i]
+		if e.parent != t || !it.hasAll(e.at) || !it.hasAll(t.refs[e.ref].at) {
+			continue
+		}
+		before, after := pick(it.live, t.refs[e.ref].at), pick(it.values, t.refs[e.ref].at)
+		work := slices.Clone(it.live)
+		changed, err := e.Rewrite(t.Table, t.Table, work, func(old []relational.Value) ([]relational.Value, bool) {
+			return after, relational.EqualValues(old, before)
+		})
+		if err != nil {
+			continue // what it cannot hold it does not refer to
+		}
+		for _, place := range changed {
+			if !slices.Contains(t.refs[e.ref].at, place) {
+				it.values[place] = work[place]
+			}
+		}
+	}
 }
