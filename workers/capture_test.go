@@ -80,7 +80,8 @@ func capturePlan(t *testing.T, run, live, base string) tasks.Plan {
 		Root:    tasks.Node{Name: "s", Children: []tasks.Node{{Name: "db", Driver: "sqlite", Source: live}}},
 		Capture: &tasks.Capture{Node: node, Capture: "c20261122-043000-7f3a", Base: &tasks.CaptureBase{Driver: "sqlite", Source: base}},
 		Steps: []tasks.Step{
-			observe, {ID: "compare:" + node, Kind: tasks.KindCompare, Node: node, Grower: observe.ID, Holder: observe.ID},
+			observe,
+			{ID: "compare:" + node, Kind: tasks.KindCompare, Node: node, Grower: observe.ID, Holder: observe.ID},
 			step(tasks.KindRecord, tasks.Route{}, observe.ID, "compare:"+node),
 		},
 	}

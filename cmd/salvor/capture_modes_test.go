@@ -123,6 +123,9 @@ func TestCaptureModes(t *testing.T) {
 		if list := strings.Count(mustCall(t, "list", "--json", "-c", config), `"type":"capture"`); list != 5 {
 			t.Errorf("%d captures are listed", list)
 		}
+		if runs := mustCall(t, "runs", "-c", config); !strings.Contains(runs, l.Capture) || !strings.Contains(mustCall(t, "show", "-c", config, l.Run), "capture    "+l.Capture) {
+			t.Errorf("the run of %s is not told: %s", l.Capture, runs)
+		}
 		if left := e.scratches(); left != 0 {
 			t.Errorf("%d scratch databases are left", left)
 		}
@@ -263,7 +266,7 @@ func TestCaptureSinceByIndex(t *testing.T) {
 		database := s.NewDatabase()
 		s.Exec(database, fmt.Sprintf(`CREATE TABLE plans (id int PRIMARY KEY); INSERT INTO plans SELECT generate_series(1, %d);
 			CREATE TABLE users (id int PRIMARY KEY, plan int REFERENCES plans, created_at timestamptz);
-			INSERT INTO users SELECT i, i, timestamptz '2020-01-01' + i * interval '1 s' FROM generate_series(1, %[1]d) i;
+			INSERT INTO users SELECT i, i AS plan, timestamptz '2020-01-01' + i * interval '1 s' FROM generate_series(1, %[1]d) i;
 			INSERT INTO users VALUES (-1, 1, now()), (-2, 2, NULL);
 			CREATE INDEX ON users (created_at)`, rows))
 		s.Exec(database, "VACUUM ANALYZE")
@@ -288,7 +291,7 @@ func TestCaptureSinceByIndex(t *testing.T) {
 		database := s.NewDatabase()
 		s.Exec(database, fmt.Sprintf(`CREATE TABLE plans (id int PRIMARY KEY); INSERT INTO plans SELECT seq FROM seq_1_to_%d;
 			CREATE TABLE users (id int PRIMARY KEY, plan int, created_at timestamp NULL, KEY (created_at), FOREIGN KEY (plan) REFERENCES plans (id));
-			INSERT INTO users SELECT seq, seq, TIMESTAMP'2020-01-01 00:00:00' + INTERVAL seq SECOND FROM seq_1_to_%[1]d;
+			INSERT INTO users SELECT seq, seq AS plan, TIMESTAMP'2020-01-01 00:00:00' + INTERVAL seq SECOND FROM seq_1_to_%[1]d;
 			INSERT INTO users VALUES (-1, 1, NOW()), (-2, 2, NULL); ANALYZE TABLE users, plans`, rows))
 		read := func() int64 {
 			n, err := strconv.ParseInt(s.Query("", "SELECT SUM(variable_value) FROM information_schema.global_status WHERE variable_name LIKE 'Handler_read%' AND variable_name <> 'Handler_read_key'"), 10, 64)
