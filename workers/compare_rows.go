@@ -34,11 +34,15 @@ func (a *attempt) compareRows(ctx context.Context) (_ any, err error) {
 		return nil, err
 	}
 	result := tasks.CompareResult{Schema: spec.Schema, Table: spec.Table}
+	groups, err := t.store(ctx, &result)
+	if err == nil {
+		err = t.noteTouched(ctx, groups, coverage)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("capture table %s: %w", t.table.Name, err)
+	}
 	if result.Coverage, err = json.Marshal(coverage); err != nil {
 		return nil, fmt.Errorf("encode coverage of table %s: %w", t.table.Name, err)
-	}
-	if err := t.store(ctx, &result); err != nil {
-		return nil, fmt.Errorf("capture table %s: %w", t.table.Name, err)
 	}
 	return result, nil
 }
@@ -184,10 +188,10 @@ func (t *tableCapture) each(ctx context.Context, yield func(*judged) error) erro
 	})
 }
 
-// store writes the rows: those of the table, what a closure begins from, and each group, one after the other.
-func (t *tableCapture) store(ctx context.Context, result *tasks.CompareResult) error {
+// store writes the rows: those of the table, what a closure begins from, and each group, one after the other. It returns the groups.
+func (t *tableCapture) store(ctx context.Context, result *tasks.CompareResult) ([]relational.Group, error) {
 	if t.spool.Rows() == 0 {
-		return nil
+		return nil, nil
 	}
 	groups := make(map[relational.Group]bool)
 	var buf []byte
@@ -202,7 +206,7 @@ func (t *tableCapture) store(ctx context.Context, result *tasks.CompareResult) e
 		return w.write(buf, j.Op, 1)
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	result.Rows = own
 	seeds, err := t.part(ctx, "seeds", "rows", func(w *capturePart, j *judged) error {
@@ -213,12 +217,13 @@ func (t *tableCapture) store(ctx context.Context, result *tasks.CompareResult) e
 		return w.write(buf, j.Op, 1)
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if seeds != nil {
 		result.Seeds = seeds.Part
 	}
-	for i, group := range sortedGroups(groups) {
+	sorted := sortedGroups(groups)
+	for i, group := range sorted {
 		part, err := t.part(ctx, fmt.Sprintf("mass-%03d", i+1), "jsonl", func(w *capturePart, j *judged) error {
 			if !slices.Contains(j.groups, group) {
 				return nil
@@ -227,12 +232,47 @@ func (t *tableCapture) store(ctx context.Context, result *tasks.CompareResult) e
 			return w.write(buf, j.Op, 1)
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if part.Detail, err = json.Marshal(group); err != nil {
-			return fmt.Errorf("encode group: %w", err)
+			return nil, fmt.Errorf("encode group: %w", err)
 		}
 		result.Groups = append(result.Groups, *part)
+	}
+	return sorted, nil
+}
+
+// noteTouched notes how many new rows have a value that a mass of changes set: what they had before nobody knows.
+func (t *tableCapture) noteTouched(ctx context.Context, groups []relational.Group, coverage *relational.Coverage) error {
+	if coverage.Created == 0 {
+		return nil
+	}
+	for _, g := range groups {
+		place := t.table.Index(g.Column)
+		if place < 0 || g.Moment {
+			continue
+		}
+		n := 0
+		var buf []byte
+		err := t.each(ctx, func(j *judged) error {
+			if j.Op != relational.OpCreated {
+				return nil
+			}
+			if buf = relational.AppendJSON(buf[:0], &t.table.Columns[place], j.Live[place]); string(buf) == g.Value {
+				n++
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			rows := "1 new row"
+			if n > 1 {
+				rows = fmt.Sprintf("%d new rows", n)
+			}
+			coverage.Notes = append(coverage.Notes, fmt.Sprintf("the value that a mass of changes gave %s is that of %s too: look there", g.Column, rows))
+		}
 	}
 	return nil
 }

@@ -250,4 +250,3 @@ func TestCaptureRights(t *testing.T) {
 		t.Errorf("%s scratch databases are left", left)
 	}
 }
-

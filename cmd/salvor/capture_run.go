@@ -234,11 +234,11 @@ const maxBlind = 5
 func (a *app) summariseCapture(c *captured.Capture, l captureLine) {
 	var parts []string
 	for _, p := range []struct {
-		n    int64
-		what string
-	}{{l.Created, "created"}, {l.Modified, "modified"}, {l.Deleted, "deleted"}, {l.Parents, "parents"}, {l.Children, "children"}} {
+		n         int64
+		one, many string
+	}{{l.Created, "created", "created"}, {l.Modified, "modified", "modified"}, {l.Deleted, "deleted", "deleted"}, {l.Parents, "parent", "parents"}, {l.Children, "child", "children"}} {
 		if p.n > 0 {
-			parts = append(parts, formatCount(p.n)+" "+p.what)
+			parts = append(parts, plural(p.n, p.one, p.many))
 		}
 	}
 	if len(parts) == 0 {

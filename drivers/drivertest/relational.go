@@ -89,6 +89,7 @@ func Relational(t *testing.T, h RelationalHarness) {
 		{"WallClock", relationalWall},
 		{"Cancel", relationalCancel},
 		{"End", relationalEnd},
+		{"Join", relationalJoin},
 		{"Memory", relationalLongRows},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -129,7 +129,7 @@ func (c *Capture) GroupText(f archive.CaptureFile) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	rows := count(g.Rows) + " rows"
+	rows := rowsText(g.Rows)
 	value := g.Value
 	if len(value) > shownValue {
 		value = strings.ToValidUTF8(value[:shownValue], "") + "…"
@@ -153,13 +153,13 @@ func Remarks(v *relational.Coverage) []string {
 		n    int64
 		text string
 	}{
-		{v.NoTime, "have no time of creation that can be told"},
-		{v.Backdated, "are new and say that they are older"},
-		{v.Silent, "were changed and do not say so"},
-		{v.Touched, "say that they were changed and are what they were"},
+		{v.NoTime, "without a time of creation that can be told"},
+		{v.Backdated, "new, by a time that is older"},
+		{v.Silent, "changed, by a time that does not say so"},
+		{v.Touched, "said to be changed by their time, and what they were"},
 	} {
 		if r.n > 0 {
-			list = append(list, count(r.n)+" rows "+r.text)
+			list = append(list, rowsText(r.n)+" "+r.text)
 		}
 	}
 	return append(list, v.Notes...)
@@ -175,7 +175,7 @@ func (c *Capture) remarks(b *strings.Builder) {
 	section(b, "to know:", list)
 	list = nil
 	for _, m := range c.Missing {
-		list = append(list, fmt.Sprintf("%s: %s rows refer by %s to rows of %s that are nowhere: %s", m.Table, count(m.Rows), m.Edge, m.Parent, strings.Join(m.Samples, "; ")))
+		list = append(list, fmt.Sprintf("%s: %s, by %s, to rows of %s that are nowhere: %s", m.Table, rowsText(m.Rows), m.Edge, m.Parent, strings.Join(m.Samples, "; ")))
 	}
 	section(b, "references that lead nowhere:", list)
 	list = nil
@@ -202,6 +202,13 @@ func count(n int64) string {
 		text = text[:i] + "," + text[i:]
 	}
 	return text
+}
+
+func rowsText(n int64) string {
+	if n == 1 {
+		return "1 row"
+	}
+	return count(n) + " rows"
 }
 
 func dashed(n int64) string {
