@@ -76,6 +76,8 @@ func TestRelational(t *testing.T) {
 	t.Run("Close", func(t *testing.T) { t.Parallel(); drivertest.Close(t, h) })
 	t.Run("Damage", func(t *testing.T) { t.Parallel(); drivertest.Damage(t, h) })
 	t.Run("Random", func(t *testing.T) { t.Parallel(); drivertest.Random(t, h, 12) })
+	t.Run("RandomMerge", func(t *testing.T) { t.Parallel(); drivertest.RandomMerge(t, h, 8) })
+	t.Run("MergeConflicts", func(t *testing.T) { t.Parallel(); drivertest.MergeConflicts(t, h) })
 }
 
 func TestModelOfMySQL(t *testing.T) {
