@@ -17,6 +17,7 @@ import (
 	"salvor/archive"
 	"salvor/coordinator"
 	"salvor/drivers/relational"
+	"salvor/drivers/relational/declared"
 	"salvor/internal/secret"
 	"salvor/tasks"
 )
@@ -55,6 +56,7 @@ func (a *app) captureCommand() *cobra.Command {
 		ValidArgsFunction: a.completeCaptureNode,
 		RunE:              func(c *cobra.Command, args []string) error { return a.capture(c.Context(), o, args) },
 	}
+	c.AddCommand(a.captureCheckCommand())
 	f := c.Flags()
 	f.StringVar(&o.since, "since", "", "when the damage may have begun; default the moment of the dump")
 	f.StringVar(&o.against, "against", "", "the dump to compare with: its id, a unique beginning of it, or latest")
@@ -181,6 +183,11 @@ func (a *app) chooseCaptured(ctx context.Context, c *capturing, o captureOptions
 	if kind.Scratch == nil && kind.ScratchIn == nil {
 		return usagef("", "node %s is of the driver %s, which has no rows to capture", path, node.Driver)
 	}
+	said, err := declared.FromNode(node.Options)
+	if err != nil {
+		return fmt.Errorf("node %s: %w", path, err)
+	}
+	c.request.Capture.Zone, c.request.Capture.Margin = cmp.Or(c.request.Capture.Zone, said.Zone), max(c.request.Capture.Margin, said.Margin)
 	c.request.Node, c.request.Capture.Node = *node, path
 	if !node.Literal.IsEmpty() {
 		c.literals[path] = node.Literal
