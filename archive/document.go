@@ -23,6 +23,7 @@ const (
 	typeOpen     = "open"
 	typeRun      = "run"
 	typeRestored = "restored"
+	typeCapture  = "capture"
 )
 
 // envelope is what every document begins with.

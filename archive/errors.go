@@ -26,6 +26,8 @@ var (
 	ErrCorrupt = errors.New("corrupt")
 	// ErrNoDump: no committed dump has that name. From Resolve and Manifest. Not retried.
 	ErrNoDump = errors.New("no such dump")
+	// ErrNoCapture: no committed capture has that name. From ResolveCapture and Capture. Not retried.
+	ErrNoCapture = errors.New("no such capture")
 	// ErrNoRun: no run has that name. From Run. Not retried.
 	ErrNoRun = errors.New("no such run")
 	// ErrAmbiguous: several dumps (or sets, or runs) fit the name; the error lists them. Not retried.

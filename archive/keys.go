@@ -17,6 +17,7 @@ const (
 	packsDir   = "packs/"
 	objectsDir = "objects/"
 	runsDir    = "runs/"
+	captureDir = "captures/"
 	// tempPrefix begins the names of temporary files in directories.
 	tempPrefix = ".salvor-tmp-"
 

@@ -78,23 +78,33 @@ type PartWriter struct {
 // partMemory is what a part's encoder and buffers take.
 const partMemory = ChunkSize
 
+// writerMemory is what the writer of an object of about that length takes.
+func (a *Archive) writerMemory(size int64) int64 {
+	need := int64(partMemory)
+	if _, remote := a.store.(*bucket); remote {
+		need += partSize(size) * (partConcurrency + 1)
+	}
+	return need
+}
+
 // CreatePart begins a part. It waits while the memory budget is used up. Writing ends when ctx does. The caller calls
 // Commit or Abort, or both.
 func (a *Archive) CreatePart(ctx context.Context, ref Ref, name PartName) (*PartWriter, error) {
 	if err := errors.Join(ref.check(), name.check()); err != nil {
 		return nil, err
 	}
-	need := int64(partMemory)
-	if _, remote := a.store.(*bucket); remote {
-		need += partSize(name.Size) * (partConcurrency + 1)
-	}
-	taken, err := a.memory.acquireBytes(ctx, need)
+	return a.createPart(ctx, partKey(ref, name), name)
+}
+
+// createPart begins a part under a key.
+func (a *Archive) createPart(ctx context.Context, key string, name PartName) (*PartWriter, error) {
+	taken, err := a.memory.acquireBytes(ctx, a.writerMemory(name.Size))
 	if err != nil {
 		return nil, err
 	}
 	w := &PartWriter{
 		archive: a, taken: taken, stored: sha256.New(),
-		record: PartRecord{Index: name.Index, Name: name.Name, Ext: name.Ext, Key: partKey(ref, name), Encoding: encodingZstd},
+		record: PartRecord{Index: name.Index, Name: name.Name, Ext: name.Ext, Key: key, Encoding: encodingZstd},
 	}
 	if !name.Digested {
 		w.content = sha256.New()

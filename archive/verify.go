@@ -169,7 +169,7 @@ func (v *verifier) run(ctx context.Context, refs []Ref) error {
 		return nil
 	}
 	v.top(ctx)
-	return errors.Join(v.runs(ctx, refs), v.listRest(ctx, refs))
+	return errors.Join(v.captures(ctx), v.runs(ctx, refs), v.listRest(ctx, refs))
 }
 
 func (v *verifier) allDumps(ctx context.Context) ([]Ref, error) {

@@ -164,7 +164,7 @@ func (v *verifier) listTop(ctx context.Context) error {
 	return v.archive.store.list(ctx, "", listLevel, func(o objectInfo) error {
 		switch {
 		case o.key == markerKey, o.key == readmeKey, o.key == dumpsDir, o.key == packsDir, o.key == objectsDir, o.key == runsDir,
-			o.key == "lost+found/":
+			o.key == captureDir, o.key == "lost+found/":
 		case isTemp(o.key):
 			v.found(Stray, o.key, Ref{})
 		default:

@@ -116,6 +116,9 @@ func (c *Coordinator) Resume(ctx context.Context, r ResumeRequest) (Outcome, err
 	if err := c.mayTakeOver(r, past); err != nil {
 		return Outcome{}, err
 	}
+	if plan.Operation == tasks.OpCapture {
+		return Outcome{}, errNotResumed(plan.Run)
+	}
 	if past.empty {
 		return Outcome{}, &resumeError{
 			fmt.Errorf("resume run %s: %w: it was killed before it began", plan.Run, archive.ErrInvalid),
@@ -331,6 +334,13 @@ func (c *Coordinator) past(ctx context.Context, r ResumeRequest) (pastRun, error
 	plan := a.Plan
 	if !p.open {
 		plan = ended.Plan
+	}
+	if r.Run.Operation == string(tasks.OpCapture) || plan != nil && plan.Operation == tasks.OpCapture {
+		p.plan = tasks.Plan{Run: r.Run.Run, Operation: tasks.OpCapture, Set: r.Run.Set, Dump: r.Run.Dump}
+		if plan != nil && plan.Run == r.Run.Run {
+			p.plan = *plan
+		}
+		return p, nil
 	}
 	if plan == nil || plan.Run != r.Run.Run || plan.Operation != tasks.OpRestore {
 		return p, fmt.Errorf("resume run %s: %w: what it was to do is not stored", r.Run.Run, archive.ErrInvalid)

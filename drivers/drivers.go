@@ -76,6 +76,9 @@ type Kind struct {
 	// Scratch returns the source of a place of that name beside another one (a database on the same server), to be made,
 	// used for a trial, and removed by [Dropper]. Both sources have their references filled in. Nil where there is no such.
 	Scratch func(source secret.Text, name string) (secret.Text, error)
+	// ScratchIn does the same for a driver whose places are files: the source of one of that name in a directory for temporary
+	// files. Nil where there is no such.
+	ScratchIn func(dir, name string) string
 	// Open opens a source. It must not change anything there, and it must not fail because the place is absent (a
 	// restore may create it): Freeze and Walk return [ErrNotFound] then. The caller closes what it returns.
 	Open func(ctx context.Context, spec Spec) (Source, error)

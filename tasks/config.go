@@ -7,12 +7,14 @@ import (
 	"strings"
 
 	"salvor/internal/secret"
+	"salvor/internal/yamltree"
 )
 
 // Limits of a set.
 const (
-	maxNodes = 10_000
-	maxDepth = 32
+	maxFileSize = 1 << 20
+	maxNodes    = 10_000
+	maxDepth    = 32
 )
 
 // ParseOptions is what Parse needs to know beside the text.
@@ -32,15 +34,15 @@ type ParseOptions struct {
 func Parse(data []byte, o ParseOptions) (BackupSet, error) {
 	p := &configParser{drivers: o.Drivers}
 	if base, err := filepath.Abs(filepath.Dir(o.File)); err != nil {
-		p.found.add(position{}, "", "", "find the directory of relative paths: %v", err)
+		p.found.Add(yamltree.Position{}, "", "", "find the directory of relative paths: %v", err)
 	} else {
 		p.base = base
 	}
 	var set BackupSet
-	if root := readYAML(data, &p.found); root != nil {
+	if root := yamltree.Read(data, yamltree.Limit{Noun: "a set", Size: maxFileSize}, &p.found); root != nil {
 		set = p.document(root)
 	}
-	if err := p.found.err(o.File); err != nil {
+	if err := p.found.Err(o.File); err != nil {
 		return BackupSet{}, err
 	}
 	return set, nil
@@ -48,7 +50,7 @@ func Parse(data []byte, o ParseOptions) (BackupSet, error) {
 
 // configParser turns YAML values or command line sources into drafts, and drafts into a set.
 type configParser struct {
-	found   problems
+	found   yamltree.Problems
 	drivers []Driver
 	base    string // the directory of relative paths; absolute
 	queue   bool   // the set has a queue
@@ -59,27 +61,27 @@ type configParser struct {
 type draft struct {
 	Node     // without Children and After
 	where    string
-	at       position
-	keys     map[string]position // of the values of common keys that are there
-	bad      map[string]bool     // keys that a problem was reported for
-	options  []entry
+	at       yamltree.Position
+	keys     map[string]yamltree.Position // of the values of common keys that are there
+	bad      map[string]bool              // keys that a problem was reported for
+	options  []yamltree.Entry
 	after    []afterEntry
 	children []*draft
 	path     string
 }
 
 type afterEntry struct {
-	at   position
+	at   yamltree.Position
 	name string
 	full string // "" until it is found
 }
 
-func (d *draft) problem(found *problems, key, hint, format string, args ...any) {
+func (d *draft) problem(found *yamltree.Problems, key, hint, format string, args ...any) {
 	at, where := d.at, d.where
 	if p, ok := d.keys[key]; ok {
 		at, where = p, d.where+"."+key
 	}
-	found.add(at, where, hint, format, args...)
+	found.Add(at, where, hint, format, args...)
 	if d.bad == nil {
 		d.bad = make(map[string]bool)
 	}
@@ -101,39 +103,39 @@ var (
 )
 
 // document reads the top level.
-func (p *configParser) document(v *value) BackupSet {
+func (p *configParser) document(v *yamltree.Value) BackupSet {
 	var set BackupSet
-	if v.kind != kindMap {
-		p.found.add(v.at, "", "begin with set:", "the file holds %s; a mapping with the key set is needed", v.kind)
+	if v.Kind != yamltree.Map {
+		p.found.Add(v.At, "", "begin with set:", "the file holds %s; a mapping with the key set is needed", v.Kind)
 		return set
 	}
-	var root *value
+	var root *yamltree.Value
 	hasSet := false
-	for _, e := range v.entries {
-		switch e.key {
+	for _, e := range v.Entries {
+		switch e.Key {
 		case "archive":
-			if text, ok := p.text(e, e.key); ok {
+			if text, ok := p.text(e, e.Key); ok {
 				set.Archive = p.archive(e, text)
 			}
 		case "queue":
-			if text, ok := p.text(e, e.key); ok {
+			if text, ok := p.text(e, e.Key); ok {
 				set.Queue = text
-				p.references(e.value.at, e.key, text)
+				p.references(e.Value.At, e.Key, text)
 			}
 			p.queue = true
 		case "set":
 			hasSet = true
-			root = e.value
+			root = e.Value
 		default:
-			hint := nearest(e.key, documentKeys)
-			if hint == "" && slices.Contains(nodeKeys, e.key) {
+			hint := yamltree.Nearest(e.Key, documentKeys)
+			if hint == "" && slices.Contains(nodeKeys, e.Key) {
 				hint = "it belongs below set"
 			}
-			p.found.add(e.at, e.key, hint, "unknown key %s (have %s)", quoted(e.key), listed(documentKeys))
+			p.found.Add(e.At, e.Key, hint, "unknown key %s (have %s)", quoted(e.Key), listed(documentKeys))
 		}
 	}
 	if !hasSet {
-		p.found.add(v.at, "set", "", "the key set is missing")
+		p.found.Add(v.At, "set", "", "the key set is missing")
 	}
 	if root == nil {
 		return set
@@ -145,32 +147,32 @@ func (p *configParser) document(v *value) BackupSet {
 }
 
 // archive checks an archive's place and makes it absolute.
-func (p *configParser) archive(e entry, text string) string {
-	p.references(e.value.at, e.key, text)
+func (p *configParser) archive(e yamltree.Entry, text string) string {
+	p.references(e.Value.At, e.Key, text)
 	if HasLiteralSecret(text) {
-		p.found.add(e.value.at, e.key, "use ${NAME}", "the archive holds a secret, and its text is stored with every run")
+		p.found.Add(e.Value.At, e.Key, "use ${NAME}", "the archive holds a secret, and its text is stored with every run")
 	}
 	if isURL.MatchString(text) {
 		return text
 	}
-	return p.absolute(e.value.at, e.key, text)
+	return p.absolute(e.Value.At, e.Key, text)
 }
 
 // references checks the form of a text's references.
-func (p *configParser) references(at position, where, text string) {
+func (p *configParser) references(at yamltree.Position, where, text string) {
 	err := CheckReferences(text)
 	if err == nil {
 		return
 	}
-	p.found.add(at, where, hintOf(err), "%v", err)
+	p.found.Add(at, where, hintOf(err), "%v", err)
 }
 
 // absolute makes a path absolute. It adds the base and takes nothing away: to clean the text could turn a/../b into
 // another place (a may be a link) and would tear references apart.
-func (p *configParser) absolute(at position, where, path string) string {
+func (p *configParser) absolute(at yamltree.Position, where, path string) string {
 	switch {
 	case path == "~" || strings.HasPrefix(path, "~/"):
-		p.found.add(at, where, "use ${HOME}", "~ is not expanded")
+		p.found.Add(at, where, "use ${HOME}", "~ is not expanded")
 		return path
 	case path == "" || filepath.IsAbs(path) || strings.HasPrefix(path, "${"):
 		// What a reference stands for may be absolute.

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+
+	"salvor/internal/yamltree"
 )
 
 const maxName = 64
@@ -62,8 +65,8 @@ func (p *configParser) names(d *draft, parent string) bool {
 		fold := strings.ToLower(c.Name)
 		if first, twice := seen[fold]; twice {
 			at, hint := "", "give it one of its own: NAME=SCHEME:..."
-			if first.at.line > 0 {
-				at, hint = fmt.Sprintf(", first at %d:%d", first.keys["name"].line, first.keys["name"].column), ""
+			if first.at.Line > 0 {
+				at, hint = fmt.Sprintf(", first at %d:%d", first.keys["name"].Line, first.keys["name"].Column), ""
 			}
 			c.problem(&p.found, "name", hint, "name %q is taken by another child of %q%s", c.Name, d.Name, at)
 			ok = false
@@ -97,7 +100,7 @@ func (p *configParser) check(d *draft) {
 		for i, other := range p.drivers {
 			names[i] = other.Name
 		}
-		d.problem(&p.found, "driver", nearest(d.Driver, names), "unknown driver %s (have %s)", quoted(d.Driver), driverNames(p.drivers))
+		d.problem(&p.found, "driver", yamltree.Nearest(d.Driver, names), "unknown driver %s (have %s)", quoted(d.Driver), driverNames(p.drivers))
 	}
 	p.checkOptions(d, driver, known)
 	if known && d.has("source") {
@@ -109,7 +112,7 @@ func (p *configParser) check(d *draft) {
 func (p *configParser) checkValues(d *draft) {
 	oneOf := func(key, text string, values ...string) {
 		if d.has(key) && !slices.Contains(values, text) {
-			d.problem(&p.found, key, nearest(text, values), "%s is %s; it can be %s", key, quoted(text), strings.Join(values, " or "))
+			d.problem(&p.found, key, yamltree.Nearest(text, values), "%s is %s; it can be %s", key, quoted(text), strings.Join(values, " or "))
 		}
 	}
 	oneOf("order", string(d.Order), string(OrderSequence), string(OrderParallel))
@@ -126,11 +129,11 @@ func (p *configParser) checkValues(d *draft) {
 // checkShape checks which keys stand together.
 func (p *configParser) checkShape(d *draft, driver Driver) {
 	_, hasSource := d.keys["source"]
-	byKeys := slices.IndexFunc(d.options, func(e entry) bool { return slices.Contains(driver.SourceKeys, e.key) })
+	byKeys := slices.IndexFunc(d.options, func(e yamltree.Entry) bool { return slices.Contains(driver.SourceKeys, e.Key) })
 	_, hasChildren := d.keys["children"]
 	switch hasDriver := d.has("driver"); {
 	case hasDriver && hasSource && byKeys >= 0:
-		d.problem(&p.found, "source", "keep one of them", "source and %s exclude each other", d.options[byKeys].key)
+		d.problem(&p.found, "source", "keep one of them", "source and %s exclude each other", d.options[byKeys].Key)
 	case hasDriver && !hasSource && byKeys >= 0:
 	case hasDriver && !hasSource && len(driver.SourceKeys) > 0:
 		d.problem(&p.found, "driver", "", "the node has a driver and neither source nor %s", strings.Join(driver.SourceKeys, " nor "))
@@ -174,24 +177,24 @@ func (p *configParser) checkSource(d *draft, driver Driver) {
 // checkOptions checks the keys that are not common to all nodes.
 func (p *configParser) checkOptions(d *draft, driver Driver, known bool) {
 	options := make(map[string]any)
-	var mine []entry
+	var mine []yamltree.Entry
 	for _, e := range d.options {
-		where := d.where + "." + e.key
+		where := d.where + "." + e.Key
 		switch {
-		case known && slices.Contains(driver.Options, e.key):
-			if e.value == nil {
+		case known && slices.Contains(driver.Options, e.Key):
+			if e.Value == nil {
 				continue
 			}
-			if e.value.kind == kindNull {
-				p.found.add(e.value.at, where, "leave the key out", "%s has no value", e.key)
+			if e.Value.Kind == yamltree.Null {
+				p.found.Add(e.Value.At, where, "leave the key out", "%s has no value", e.Key)
 				continue
 			}
-			if e.key == driver.Many && d.has("children") {
-				p.found.add(e.at, where, "put the children below a node of their own", "a node with %s stands for several places, and has no other children", e.key)
+			if e.Key == driver.Many && d.has("children") {
+				p.found.Add(e.At, where, "put the children below a node of their own", "a node with %s stands for several places, and has no other children", e.Key)
 			}
-			options[e.key] = e.value.plain()
+			options[e.Key] = e.Value.Plain()
 			mine = append(mine, e)
-			if slices.Contains(driver.Resolve, e.key) {
+			if slices.Contains(driver.Resolve, e.Key) {
 				p.resolvable(e, where)
 			}
 		default:
@@ -215,14 +218,54 @@ func (p *configParser) checkOptions(d *draft, driver Driver, known bool) {
 	// Each alone tells where it is, and finds more than the first.
 	alone := false
 	for _, e := range mine {
-		if err := driver.Check(p.encode(d, map[string]any{e.key: e.value.plain()})); err != nil {
-			p.found.add(e.at, d.where+"."+e.key, hintOf(err), "%v", err)
+		if err := driver.Check(p.encode(d, map[string]any{e.Key: e.Value.Plain()})); err != nil {
+			p.optionProblems(d, e, err)
 			alone = true
 		}
 	}
 	if !alone {
 		d.problem(&p.found, "driver", hintOf(err), "%v", err)
 	}
+}
+
+// optionProblems reports what a driver says about an option. An error may be several, and tell where in the option's value it is:
+// "capture", "orders", "references", "0".
+func (p *configParser) optionProblems(d *draft, e yamltree.Entry, err error) {
+	errs := []error{err}
+	var several interface{ Each() []error }
+	if errors.As(err, &several) {
+		errs = several.Each()
+	}
+	for _, err := range errs {
+		at, where := e.At, d.where+"."+e.Key
+		var placed interface{ Place() []string }
+		if errors.As(err, &placed) && len(placed.Place()) > 1 {
+			at, where = within(e, placed.Place()[1:], where)
+		}
+		p.found.Add(at, where, hintOf(err), "%v", err)
+	}
+}
+
+// within follows keys and places in lists as far as they lead.
+func within(e yamltree.Entry, path []string, where string) (yamltree.Position, string) {
+	at := e.At
+	v := e.Value
+	for _, step := range path {
+		if v == nil {
+			break
+		}
+		if i, err := strconv.Atoi(step); err == nil && v.Kind == yamltree.List && i >= 0 && i < len(v.Items) {
+			v = v.Items[i]
+			at, where = v.At, fmt.Sprintf("%s[%d]", where, i)
+			continue
+		}
+		i := slices.IndexFunc(v.Entries, func(e yamltree.Entry) bool { return e.Key == step })
+		if i < 0 {
+			break
+		}
+		at, where, v = v.Entries[i].At, where+"."+step, v.Entries[i].Value
+	}
+	return at, where
 }
 
 func (p *configParser) encode(d *draft, options map[string]any) json.RawMessage {
@@ -233,10 +276,10 @@ func (p *configParser) encode(d *draft, options map[string]any) json.RawMessage 
 	return data
 }
 
-func (p *configParser) unknownKey(d *draft, driver Driver, known bool, e entry) {
+func (p *configParser) unknownKey(d *draft, driver Driver, known bool, e yamltree.Entry) {
 	var others []string
 	for _, other := range p.drivers {
-		if slices.Contains(other.Options, e.key) {
+		if slices.Contains(other.Options, e.Key) {
 			others = append(others, other.Name)
 		}
 	}
@@ -244,7 +287,7 @@ func (p *configParser) unknownKey(d *draft, driver Driver, known bool, e entry) 
 	if len(others) > 0 && !known && (d.Driver != "" || d.bad["driver"]) {
 		return
 	}
-	hint := nearest(e.key, append(slices.Clone(nodeKeys), driver.Options...))
+	hint := yamltree.Nearest(e.Key, append(slices.Clone(nodeKeys), driver.Options...))
 	if len(others) > 0 {
 		slices.Sort(others)
 		hint = "it is an option of " + strings.Join(others, ", ")
@@ -253,7 +296,7 @@ func (p *configParser) unknownKey(d *draft, driver Driver, known bool, e entry) 
 	if known {
 		of = "a node of the driver " + driver.Name
 	}
-	p.found.add(e.at, d.where+"."+e.key, hint, "unknown key %s of %s", quoted(e.key), of)
+	p.found.Add(e.At, d.where+"."+e.Key, hint, "unknown key %s of %s", quoted(e.Key), of)
 }
 
 // resolveAfter turns the names of after into full paths.
@@ -268,13 +311,13 @@ func (p *configParser) resolveAfter(root *draft) {
 			switch {
 			case !unique || full == "":
 				_, _, err := set.Find(a.name)
-				p.found.add(a.at, where, findHint(&set, a.name, err), "%v", err)
+				p.found.Add(a.at, where, findHint(&set, a.name, err), "%v", err)
 			case full == d.path:
-				p.found.add(a.at, where, "", "%s is after itself", d.path)
+				p.found.Add(a.at, where, "", "%s is after itself", d.path)
 			case IsBelow(d.path, full):
-				p.found.add(a.at, where, "", "%s is after %s, which it is part of", d.path, full)
+				p.found.Add(a.at, where, "", "%s is after %s, which it is part of", d.path, full)
 			case IsBelow(full, d.path):
-				p.found.add(a.at, where, "", "%s is after %s, which is part of it", d.path, full)
+				p.found.Add(a.at, where, "", "%s is after %s, which is part of it", d.path, full)
 			default:
 				a.full = full
 			}
@@ -314,7 +357,7 @@ func findHint(root *Node, name string, err error) string {
 	for path, n := range root.Walk() {
 		known = append(known, path, n.Name)
 	}
-	return nearest(name, known)
+	return yamltree.Nearest(name, known)
 }
 
 // build makes nodes of drafts.
@@ -344,7 +387,7 @@ func (p *configParser) checkOrder(root *draft, set *Node) {
 	for _, c := range append(conflicts, at...) {
 		d := drafts[c.node]
 		if i := slices.IndexFunc(d.after, func(a afterEntry) bool { return a.full == c.after }); c.after != "" && i >= 0 {
-			p.found.add(d.after[i].at, fmt.Sprintf("%s.after[%d]", d.where, i), c.hint, "%s", c.message)
+			p.found.Add(d.after[i].at, fmt.Sprintf("%s.after[%d]", d.where, i), c.hint, "%s", c.message)
 			continue
 		}
 		d.problem(&p.found, c.key, c.hint, "%s", c.message)

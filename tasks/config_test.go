@@ -27,7 +27,7 @@ func testDrivers() []tasks.Driver {
 		{Name: "sqlite", Scheme: "sqlite", Holds: true, Path: always},
 		{Name: "postgres", Scheme: "postgres", Holds: true, Options: []string{"databases"}, Many: "databases"},
 		{Name: "media", Scheme: "media", Path: func(s string) bool { return !strings.Contains(s, "://") }},
-		{Name: "command", Scheme: "command", Options: []string{"argument"}, Check: checkCommand},
+		{Name: "command", Scheme: "command", Options: []string{"argument", "placed"}, Check: checkCommand},
 		{Name: "filesystem", Scheme: "dir", Path: always, Options: []string{"exclude", "only", "one_file_system"}, Check: checkFiles},
 	}
 }
@@ -52,10 +52,25 @@ func checkFiles(data json.RawMessage) error {
 	return nil
 }
 
+// placed is an error that tells where it is.
+type placed []string
+
+func (p placed) Error() string   { return strings.Join(p, " ") + " is wrong" }
+func (p placed) Hint() string    { return "mend it" }
+func (p placed) Place() []string { return p }
+
+type several []error
+
+func (s several) Error() string { return "several" }
+func (s several) Each() []error { return s }
+
 func checkCommand(data json.RawMessage) error {
 	var keys map[string]any
 	if err := json.Unmarshal(data, &keys); err != nil {
 		return err
+	}
+	if keys["placed"] != nil {
+		return several{placed{"placed", "a", "1", "c"}, placed{"placed", "a", "7"}, placed{"placed"}, placed{"placed", "b", "x"}, errors.New("nowhere")}
 	}
 	if keys["argument"] == nil {
 		return errors.New("argument: is required")

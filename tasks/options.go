@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"salvor/internal/secret"
+	"salvor/internal/yamltree"
 )
 
 // Resolver fills in the references of a text, see [Resolve].
@@ -128,40 +129,40 @@ func isSecretName(name string) bool {
 
 // resolvable checks the texts of an option in which references are filled in: their form, and that none holds a secret,
 // because the unresolved text is stored with every dump.
-func (p *configParser) resolvable(e entry, where string) {
-	p.resolvableValue(e.value, e.key, "", where)
+func (p *configParser) resolvable(e yamltree.Entry, where string) {
+	p.resolvableValue(e.Value, e.Key, "", where)
 }
 
 // resolvableValue checks a value, which a variable or a flag of that name carries where name is not "".
-func (p *configParser) resolvableValue(v *value, key, name, where string) {
+func (p *configParser) resolvableValue(v *yamltree.Value, key, name, where string) {
 	if v == nil {
 		return
 	}
-	switch v.kind {
-	case kindText:
-		p.references(v.at, where, v.text)
+	switch v.Kind {
+	case yamltree.Text:
+		p.references(v.At, where, v.Text)
 		switch {
-		case strings.TrimSpace(v.text) == RedactedSource:
-			p.found.add(v.at, where, "write ${NAME}", "%s stands for a secret that was not stored", RedactedSource)
-		case strings.HasPrefix(name, "--") && strings.HasPrefix(v.text, "-"): // a flag after a flag
-		case isSecretName(name) && isLiteral(maskReferences(v.text)):
-			p.found.add(v.at, where, "write ${NAME} or ${file:/PATH}", "%s: %s holds a secret, and its text is stored with every dump", key, quoted(name))
-		case HasLiteralSecret(v.text):
-			p.found.add(v.at, where, "write ${NAME} or ${file:/PATH} in its place", "%s holds a secret, and its text is stored with every dump", key)
+		case strings.TrimSpace(v.Text) == RedactedSource:
+			p.found.Add(v.At, where, "write ${NAME}", "%s stands for a secret that was not stored", RedactedSource)
+		case strings.HasPrefix(name, "--") && strings.HasPrefix(v.Text, "-"): // a flag after a flag
+		case isSecretName(name) && isLiteral(maskReferences(v.Text)):
+			p.found.Add(v.At, where, "write ${NAME} or ${file:/PATH}", "%s: %s holds a secret, and its text is stored with every dump", key, quoted(name))
+		case HasLiteralSecret(v.Text):
+			p.found.Add(v.At, where, "write ${NAME} or ${file:/PATH} in its place", "%s holds a secret, and its text is stored with every dump", key)
 		}
-	case kindList:
+	case yamltree.List:
 		flag := ""
-		for i, item := range v.items {
+		for i, item := range v.Items {
 			p.resolvableValue(item, key, flag, fmt.Sprintf("%s[%d]", where, i))
 			flag = ""
-			if item != nil && strings.HasPrefix(item.text, "--") && !strings.HasPrefix(item.text, "--no-") && !strings.Contains(item.text, "=") {
-				flag = item.text
+			if item != nil && strings.HasPrefix(item.Text, "--") && !strings.HasPrefix(item.Text, "--no-") && !strings.Contains(item.Text, "=") {
+				flag = item.Text
 			}
 		}
-	case kindMap:
-		for _, e := range v.entries {
-			p.resolvableValue(e.value, key, e.key, where+"."+e.key)
+	case yamltree.Map:
+		for _, e := range v.Entries {
+			p.resolvableValue(e.Value, key, e.Key, where+"."+e.Key)
 		}
-	case kindNull, kindBool, kindNumber:
+	case yamltree.Null, yamltree.Bool, yamltree.Number:
 	}
 }

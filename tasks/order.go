@@ -1,6 +1,10 @@
 package tasks
 
-import "fmt"
+import (
+	"fmt"
+
+	"salvor/internal/yamltree"
+)
 
 // Event is a moment in the work on a node; see [DumpOrder] and [RestoreOrder].
 type Event struct {
@@ -269,11 +273,11 @@ func (o *order) after(i int, name string) {
 func (o *order) events() ([]Event, error) {
 	conflicts := o.check()
 	if len(conflicts) > 0 {
-		var found problems
+		var found yamltree.Problems
 		for _, c := range conflicts {
-			found.add(position{}, c.node, c.hint, "%s", c.message)
+			found.Add(yamltree.Position{}, c.node, c.hint, "%s", c.message)
 		}
-		return nil, found.err("")
+		return nil, found.Err("")
 	}
 	sorted := o.sort()
 	at := make([]int, len(o.vertices))

@@ -12,6 +12,8 @@ const (
 	// OpExpand asks what nodes of a set stand for, before a dump of it is planned. It writes nothing and has no archive: its
 	// results are in the ledger alone.
 	OpExpand Operation = "expand"
+	// OpCapture keeps what became of a database's rows since a dump.
+	OpCapture Operation = "capture"
 )
 
 // OnError says what a run does after a task failed for good.
@@ -33,7 +35,7 @@ type Plan struct {
 	Operation Operation `json:"operation"`
 	Archive   string    `json:"archive"` // unresolved; "" for OpExpand
 	Set       string    `json:"set"`
-	Dump      string    `json:"dump"` // the dump that is made or restored; "" for OpExpand
+	Dump      string    `json:"dump"` // the dump that is made, restored or compared with; "" where there is none
 	Base      string    `json:"base,omitempty"`
 	// Resumed counts how often the run was taken up again; what its earlier lives left in the archive is built on.
 	Resumed int     `json:"resumed,omitempty"`
@@ -42,6 +44,8 @@ type Plan struct {
 	Root Node `json:"root"`
 	// Restore says what a restore does; nil for a dump.
 	Restore *Restore `json:"restore,omitempty"`
+	// Capture says what is captured; nil for all else. With Restore, the dump is restored first, into the place of its Base.
+	Capture *Capture `json:"capture,omitempty"`
 	Steps   []Step   `json:"steps"`
 }
 
@@ -76,6 +80,7 @@ type RestoreNode struct {
 
 // Kind is what a task does. The kinds of a dump run in this order for each node: freeze, part, seal; then one commit.
 // Those of a restore: check (for all nodes before anything is written), prepare, load, finish. Expand has a run of its own.
+// Those of a capture: those of a restore where a dump is compared with; then observe, compare, record; then drop.
 type Kind string
 
 // The kinds of tasks.
@@ -89,6 +94,10 @@ const (
 	KindLoad    Kind = "load"    // loads one part, or one segment of entries
 	KindFinish  Kind = "finish"  // settles one target
 	KindExpand  Kind = "expand"  // lists the places that a node stands for
+	KindObserve Kind = "observe" // opens the views of a database and of what it is compared with (and holds them), grows the compare step, then finds what hangs on what was found
+	KindCompare Kind = "compare" // finds what became of one table's rows
+	KindRecord  Kind = "record"  // writes the capture
+	KindDrop    Kind = "drop"    // removes the place that a dump was restored into to be compared with
 )
 
 // Step is a set of tasks that may run in parallel once all steps that it needs are done.

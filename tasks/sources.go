@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"salvor/internal/yamltree"
 )
 
 // DefaultSet is the name of a set that was given as sources on the command line and not named.
@@ -28,9 +30,9 @@ func ParseSource(arg string, drivers []Driver) (name, driver, source string, err
 		if p.base, err = filepath.Abs("."); err != nil {
 			return "", "", "", fmt.Errorf("find the working directory: %w", err)
 		}
-		s.source = p.absolute(position{}, "", s.source)
-		if len(p.found.list) > 0 {
-			return "", "", "", &sourceError{p.found.list[0].Message, p.found.list[0].Hint}
+		s.source = p.absolute(yamltree.Position{}, "", s.source)
+		if len(p.found.List) > 0 {
+			return "", "", "", &sourceError{p.found.List[0].Message, p.found.List[0].Hint}
 		}
 	}
 	if err := CheckReferences(s.source); err != nil {
@@ -48,27 +50,27 @@ func FromSources(set string, args []string, drivers []Driver) (BackupSet, error)
 		set = DefaultSet
 	}
 	p := &configParser{drivers: drivers}
-	root := &draft{Node: Node{Name: set}, where: "--set", keys: map[string]position{"name": {}, "children": {}}}
+	root := &draft{Node: Node{Name: set}, where: "--set", keys: map[string]yamltree.Position{"name": {}, "children": {}}}
 	if problem := nameProblem(set); problem != "" {
 		root.problem(&p.found, "name", "", "%s", problem)
 	}
 	if len(args) == 0 {
-		p.found.add(position{}, "", "", "no source is given")
+		p.found.Add(yamltree.Position{}, "", "", "no source is given")
 	}
 	if len(args) > maxNodes-1 {
-		p.found.add(position{}, "", "", "more than %d sources are given", maxNodes-1)
+		p.found.Add(yamltree.Position{}, "", "", "more than %d sources are given", maxNodes-1)
 		args = nil
 	}
 	for i, arg := range args {
 		where := fmt.Sprintf("source %d", i+1)
 		name, driver, source, err := ParseSource(arg, drivers)
 		if err != nil {
-			p.found.add(position{}, where, hintOf(err), "%v", err)
+			p.found.Add(yamltree.Position{}, where, hintOf(err), "%v", err)
 			continue
 		}
 		root.children = append(root.children, &draft{
 			Node:  Node{Name: name, Driver: driver, Source: source},
-			where: where, keys: map[string]position{"name": {}, "driver": {}, "source": {}},
+			where: where, keys: map[string]yamltree.Position{"name": {}, "driver": {}, "source": {}},
 		})
 	}
 	node := p.finish(root)
@@ -77,11 +79,11 @@ func FromSources(set string, args []string, drivers []Driver) (BackupSet, error)
 	for i := range args {
 		argument[fmt.Sprintf("source %d", i+1)] = i + 1
 	}
-	for i := range p.found.list {
-		p.found.list[i].Path, _, _ = strings.Cut(p.found.list[i].Path, ".")
+	for i := range p.found.List {
+		p.found.List[i].Path, _, _ = strings.Cut(p.found.List[i].Path, ".")
 	}
-	slices.SortStableFunc(p.found.list, func(a, b ConfigProblem) int { return argument[a.Path] - argument[b.Path] })
-	if err := p.found.err(""); err != nil {
+	slices.SortStableFunc(p.found.List, func(a, b ConfigProblem) int { return argument[a.Path] - argument[b.Path] })
+	if err := p.found.Err(""); err != nil {
 		return BackupSet{}, err
 	}
 	return BackupSet{Set: node}, nil
@@ -175,7 +177,7 @@ func noScheme(scheme string, has bool, drivers []Driver) error {
 	if d, ok := driverOf(scheme, drivers); ok {
 		return &sourceError{fmt.Sprintf("unknown scheme %s (have %s)", quoted(scheme), listed(schemes)), fmt.Sprintf("write %s:", d.Scheme)}
 	}
-	return &sourceError{fmt.Sprintf("unknown scheme %s (have %s)", quoted(scheme), listed(schemes)), nearest(scheme, schemes)}
+	return &sourceError{fmt.Sprintf("unknown scheme %s (have %s)", quoted(scheme), listed(schemes)), yamltree.Nearest(scheme, schemes)}
 }
 
 // sourceError is what is wrong with a source on the command line, with what to do.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"salvor/internal/yamltree"
 )
 
 // Group is the nodes whose views one freeze task opens at one moment.
@@ -20,11 +22,11 @@ type Group struct {
 // need different hosts: one worker opens all views of a group, so it has to reach them all.
 func Together(root *Node, drivers []Driver) ([]Group, error) {
 	groups, conflicts := together(root, drivers)
-	var found problems
+	var found yamltree.Problems
 	for _, c := range conflicts {
-		found.add(position{}, c.node, c.hint, "%s", c.message)
+		found.Add(yamltree.Position{}, c.node, c.hint, "%s", c.message)
 	}
-	return groups, found.err("")
+	return groups, found.Err("")
 }
 
 // conflict is a problem of a node in the set's order, before it is known where the node stands in a file.

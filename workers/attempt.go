@@ -129,23 +129,31 @@ func (a *attempt) dispatch(ctx context.Context) (any, error) {
 		return a.finish(ctx)
 	case tasks.KindExpand:
 		return a.expand(ctx)
+	case tasks.KindObserve:
+		return a.observe(ctx)
+	case tasks.KindCompare:
+		return a.compareRows(ctx)
+	case tasks.KindRecord:
+		return a.record(ctx)
+	case tasks.KindDrop:
+		return a.drop(ctx)
 	default:
 		return nil, fmt.Errorf("task %s: %w: unknown kind %q", a.claim.Task.ID, drivers.ErrInvalid, a.claim.Task.Kind)
 	}
 }
 
 // beat tells the ledger every few seconds that the attempt lives. Short tasks beat more often, so that a holder of views
-// learns soon that it may let go: the wait is a tenth of the time it has run, within bounds.
+// learns soon that it may let go: the wait is a tenth of the time it has run, up to a tenth of the others'.
 func (a *attempt) beat(ctx context.Context, cancel context.CancelCauseFunc) {
 	const soonest = 20 * time.Millisecond
 	latest := a.cfg.Ledger.Options().Beat
-	holder := a.claim.Task.Kind == tasks.KindFreeze
+	holder := a.claim.Task.Kind == tasks.KindFreeze || a.claim.Task.Kind == tasks.KindObserve
 	started := time.Now()
 	accepted := started
 	for {
 		wait := latest
 		if holder {
-			wait = min(max(time.Since(started)/10, soonest), latest)
+			wait = max(min(time.Since(started)/10, latest/10), soonest)
 		}
 		select {
 		case <-ctx.Done():
@@ -179,7 +187,7 @@ func (a *attempt) beat(ctx context.Context, cancel context.CancelCauseFunc) {
 // writesTarget tells whether the task changes what is restored to.
 func (a *attempt) writesTarget() bool {
 	switch a.claim.Task.Kind {
-	case tasks.KindPrepare, tasks.KindLoad, tasks.KindFinish:
+	case tasks.KindPrepare, tasks.KindLoad, tasks.KindFinish, tasks.KindDrop:
 		return true
 	default:
 		return false

@@ -332,6 +332,45 @@ func TestStoppedWorkerHandsItsWorkBack(t *testing.T) {
 	b.manifest(t, dump, "set/db")
 }
 
+// TestStoppedHolderLetsGo: a worker that stops takes no more parts of the view that only it can read, so it does not keep the node
+// until its time to stop is over.
+func TestStoppedHolderLetsGo(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	first := b.worker(t, "w1")
+	seed(b)
+	reached, release := make(chan struct{}, 9), make(chan struct{})
+	b.site.place("db").onDump = func(_ context.Context, epoch int) error {
+		if epoch == 1 {
+			reached <- struct{}{}
+			<-release // a part that takes longer than the rest of the dump
+		}
+		return nil
+	}
+	dump := b.dumpPlan(t, tasks.OnErrorStop, "", rows("db"))
+	ready, err := b.ledger.Create(t.Context(), dump)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.sender.Send(t.Context(), ready); err != nil {
+		t.Fatal(err)
+	}
+	<-reached
+	b.worker(t, "w2")
+	stopped := make(chan error, 1)
+	go func() { stopped <- first.Stop(context.WithoutCancel(t.Context())) }()
+	if s := b.wait(t, dump.Run); s.State != ledger.StateDone || s.Deaths != 0 {
+		t.Errorf("dump ended %+v", s)
+	}
+	close(release)
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	if n := b.site.place("db").epochs; n != 2 {
+		t.Errorf("%d views were opened, want 2", n)
+	}
+}
+
 func TestReplacedRootIsNoEmptyDirectory(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -23,6 +23,7 @@ func codes() []struct {
 		{errNothingSealed, "nothing_dumped"},
 		{errIncomplete, "incomplete"},
 		{errProof, "proof_failed"},
+		{errBlind, "blind"},
 		{archive.ErrInvalid, "invalid"},
 		{archive.ErrCorrupt, "archive_corrupt"},
 		{archive.ErrNotFound, "archive_missing"},
@@ -67,8 +68,25 @@ func (a *attempt) failure(err error) tasks.Failure {
 			break
 		}
 	}
+	ofArchive := errors.Is(err, archive.ErrAccess) || errors.Is(err, archive.ErrNoSpace)
+	if a.restoresToCompare() && !ofArchive && (f.Code == "access" || f.Code == "no_space") {
+		f.Hint = "the dump is restored to be compared with: name a server, or a directory, that has the rights and the room for it with --scratch"
+	}
 	if a.once && f.Class == tasks.Transient {
 		f.Class = tasks.Permanent
 	}
 	return f
+}
+
+// restoresToCompare tells whether the task works at the place that a capture restores a dump into.
+func (a *attempt) restoresToCompare() bool {
+	if a.run == nil || a.run.plan.Capture == nil {
+		return false
+	}
+	switch a.claim.Task.Kind {
+	case tasks.KindCheck, tasks.KindPrepare, tasks.KindLoad, tasks.KindFinish:
+		return true
+	default:
+		return false
+	}
 }

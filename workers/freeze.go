@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,6 +14,7 @@ import (
 	"salvor/drivers"
 	"salvor/tasks"
 	"salvor/tasks/ledger"
+	"salvor/tasks/queue"
 )
 
 // freeze opens the views of one node, or of a group that is frozen together, lists their parts, and holds the views until
@@ -278,14 +280,21 @@ func (a *attempt) grow(ctx context.Context, g *ledger.Growth) error {
 	return nil
 }
 
-// hold waits until the ledger says that all parts are done, and watches the views meanwhile.
+// hold waits until the ledger says that all parts are done, and watches the views meanwhile. A worker that stops takes no more parts:
+// views that nobody else can read are given up.
 func (a *attempt) hold(ctx context.Context, all []*held) error {
+	stops := a.stops
+	if !slices.ContainsFunc(all, func(h *held) bool { _, shared := h.view.(drivers.Shared); return !shared }) {
+		stops = nil
+	}
 	tick := time.NewTicker(a.cfg.Ledger.Options().Beat)
 	defer tick.Stop()
 	for {
 		select {
 		case <-a.released:
 			return nil
+		case <-stops:
+			return queue.ErrStopped
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:

@@ -18,7 +18,7 @@ type joinedView struct {
 	ready chan struct{} // closed when it is joined, or could not be
 
 	// Under the lock of the views, until ready is closed.
-	view   drivers.View
+	view   anyView
 	source drivers.Source
 	err    error
 	users  int
@@ -34,18 +34,52 @@ const (
 	joinedEnd = 30 * time.Second
 )
 
-// viewOf returns the view that a part is read from: the one that this process holds, or one that it joins. The caller calls
-// done after use.
+// viewOf returns the view that a part is read from. The caller calls done after use.
 func (a *attempt) viewOf(ctx context.Context, spec tasks.PartSpec) (_ drivers.View, done func(), err error) {
-	key := viewKey{a.claim.Life(), a.claim.Task.Node, spec.Epoch}
+	path := a.claim.Task.Node
+	node := a.run.nodes[path]
+	open := func(ctx context.Context) (drivers.Source, error) {
+		_, source, err := a.openSource(ctx, a.run, path, node.Driver, node.Source)
+		return source, err
+	}
+	view, done, err := a.sharedView(ctx, viewKey{a.claim.Life(), path, spec.Epoch}, spec.Ticket, joinWith{open, joinParts})
+	if err != nil {
+		return nil, nil, err
+	}
+	parts, ok := view.(drivers.View)
+	if !ok {
+		done()
+		return nil, nil, fmt.Errorf("view of node %s: %w: it has no parts", path, drivers.ErrInvalid)
+	}
+	return parts, done, nil
+}
+
+// joinWith says how a view is joined: its source is opened, and then joined.
+type joinWith struct {
+	open func(ctx context.Context) (drivers.Source, error)
+	join func(ctx context.Context, source drivers.Source, ticket json.RawMessage) (anyView, error)
+}
+
+var errNotJoined = fmt.Errorf("%w: views of the driver cannot be joined", drivers.ErrInvalid)
+
+func joinParts(ctx context.Context, source drivers.Source, ticket json.RawMessage) (anyView, error) {
+	joiner, ok := source.(drivers.Joiner)
+	if !ok {
+		return nil, errNotJoined
+	}
+	return joiner.Join(ctx, ticket)
+}
+
+// sharedView returns a view that this process holds, or one that it joins. The caller calls done after use.
+func (a *attempt) sharedView(ctx context.Context, key viewKey, ticket json.RawMessage, with joinWith) (_ anyView, done func(), err error) {
 	view, err := a.views.get(key)
-	if err == nil || spec.Ticket == nil {
+	if err == nil || ticket == nil {
 		return view, func() {}, err
 	}
 	j, first := a.views.enter(key)
 	if first {
 		// The others wait for it too: the end of this attempt is not theirs.
-		a.views.joining.Go(func() { a.joinFor(context.WithoutCancel(ctx), j, spec.Ticket) })
+		a.views.joining.Go(func() { a.joinFor(context.WithoutCancel(ctx), key.node, j, ticket, with) })
 	}
 	select {
 	case <-j.ready:
@@ -61,24 +95,29 @@ func (a *attempt) viewOf(ctx context.Context, spec tasks.PartSpec) (_ drivers.Vi
 }
 
 // joinFor joins a view for all that wait for it.
-func (a *attempt) joinFor(ctx context.Context, j *joinedView, ticket json.RawMessage) {
+func (a *attempt) joinFor(ctx context.Context, node string, j *joinedView, ticket json.RawMessage, with joinWith) {
 	ctx, cancel := context.WithTimeout(ctx, joinedWait)
 	defer cancel()
-	var view drivers.View
+	var view anyView
 	var source drivers.Source
-	err := fmt.Errorf("join view of node %s: %w", a.claim.Task.Node, errPanic)
+	err := fmt.Errorf("join view of node %s: %w", node, errPanic)
 	defer func() {
 		if p := recover(); p != nil {
 			a.logPanic(ctx)(p, debug.Stack())
-			err = fmt.Errorf("join view of node %s: %w: %v", a.claim.Task.Node, errPanic, p)
+			err = fmt.Errorf("join view of node %s: %w: %v", node, errPanic, p)
 		}
 		a.views.joinedAs(ctx, j, view, source, err)
 	}()
-	view, source, err = a.join(ctx, ticket)
+	if source, err = with.open(ctx); err != nil {
+		return
+	}
+	if view, err = with.join(ctx, source, ticket); err != nil {
+		err = errors.Join(fmt.Errorf("join view of node %s: %w", node, err), source.Close())
+	}
 }
 
 // joinedAs tells those that wait what came of the join. Where nobody does any more, nothing stays open.
-func (v *views) joinedAs(ctx context.Context, j *joinedView, view drivers.View, source drivers.Source, err error) {
+func (v *views) joinedAs(ctx context.Context, j *joinedView, view anyView, source drivers.Source, err error) {
 	v.mu.Lock()
 	j.view, j.source, j.err = view, source, err
 	unused := j.users == 0
@@ -87,26 +126,6 @@ func (v *views) joinedAs(ctx context.Context, j *joinedView, view drivers.View, 
 	if unused && err == nil {
 		_ = j.end(ctx) // nothing was read from it
 	}
-}
-
-// join opens the node's source and joins the view that the ticket stands for.
-func (a *attempt) join(ctx context.Context, ticket json.RawMessage) (drivers.View, drivers.Source, error) {
-	path := a.claim.Task.Node
-	node := a.run.nodes[path]
-	_, source, err := a.openSource(ctx, a.run, path, node.Driver, node.Source)
-	if err != nil {
-		return nil, nil, err
-	}
-	joiner, ok := source.(drivers.Joiner)
-	if !ok {
-		err = fmt.Errorf("node %s: %w: views of driver %s cannot be joined", path, drivers.ErrInvalid, node.Driver)
-		return nil, nil, errors.Join(err, source.Close())
-	}
-	view, err := joiner.Join(ctx, ticket)
-	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("join view of node %s: %w", path, err), source.Close())
-	}
-	return view, source, nil
 }
 
 // enter returns the joined view of a key for use, and whether the caller is the one to join it.
@@ -161,6 +180,23 @@ func (v *views) leave(ctx context.Context, key viewKey, j *joinedView) {
 		}
 	})
 	j.idle = end
+}
+
+// endIdle ends the joined views of a node that nobody uses.
+func (v *views) endIdle(ctx context.Context, node string) {
+	v.mu.Lock()
+	var idle []*joinedView
+	for key, j := range v.joined {
+		if key.node == node && j.users == 0 && j.idle != nil {
+			j.idle.Stop()
+			delete(v.joined, key)
+			idle = append(idle, j)
+		}
+	}
+	v.mu.Unlock()
+	for _, j := range idle {
+		_ = j.end(context.WithoutCancel(ctx)) // all that was read from it has been reported
+	}
 }
 
 // endJoined ends all joined views; no part uses one any more.

@@ -45,7 +45,13 @@ func (a *attempt) openTarget(ctx context.Context) (*target, error) {
 	if planned := a.run.nodes[path].Driver; planned != manifest.Driver {
 		return nil, fmt.Errorf("restore node %s: %w: its manifest names the driver %q, its plan %q", path, archive.ErrCorrupt, manifest.Driver, planned)
 	}
-	kind, source, err := a.openSource(ctx, a.run, path, node.Driver, node.Source)
+	open := func() (drivers.Kind, drivers.Source, error) {
+		return a.openSource(ctx, a.run, path, node.Driver, node.Source)
+	}
+	if a.run.plan.Capture != nil {
+		open = func() (drivers.Kind, drivers.Source, error) { return a.openCompared(ctx) }
+	}
+	kind, source, err := open()
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +70,8 @@ func (a *attempt) openTarget(ctx context.Context) (*target, error) {
 	t := &target{node: node, manifest: manifest, source: source, only: only, known: known}
 	t.rules = drivers.Target{
 		Run: a.claim.Run, Overwrite: r.Overwrite, Mirror: r.Mirror, Create: r.Create, Clean: r.Clean, Only: only,
-		Continue: a.run.plan.OnError == tasks.OnErrorContinue,
+		// What is compared with must be all that was dumped.
+		Continue: a.run.plan.OnError == tasks.OnErrorContinue && a.run.plan.Capture == nil,
 		Open: func(ctx context.Context, part drivers.Part) (io.ReadCloser, error) {
 			for _, record := range manifest.Parts {
 				if record.Name == part.Name {

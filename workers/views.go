@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"context"
 	"fmt"
 	"sync"
 
@@ -10,10 +11,15 @@ import (
 // views are the consistent views that this process holds or has joined, so that parts find them.
 type views struct {
 	mu     sync.Mutex
-	open   map[viewKey]drivers.View
+	open   map[viewKey]anyView
 	joined map[viewKey]*joinedView
 
 	joining sync.WaitGroup
+}
+
+// anyView is one that is read by parts ([drivers.View]) or by rows (relational.View).
+type anyView interface {
+	End(ctx context.Context) error
 }
 
 type viewKey struct {
@@ -21,17 +27,17 @@ type viewKey struct {
 	epoch      int
 }
 
-func (v *views) put(key viewKey, view drivers.View) {
+func (v *views) put(key viewKey, view anyView) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.open == nil {
-		v.open = make(map[viewKey]drivers.View)
+		v.open = make(map[viewKey]anyView)
 	}
 	v.open[key] = view
 }
 
 // get returns a view, or [drivers.ErrViewLost] if this process does not hold it (any more).
-func (v *views) get(key viewKey) (drivers.View, error) {
+func (v *views) get(key viewKey) (anyView, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	view, ok := v.open[key]

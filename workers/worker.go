@@ -91,6 +91,9 @@ type Worker struct {
 	archives *archives
 	memory   *drivers.Memory
 
+	stopping func() // closes stops, which tells holders that nobody will read their views any more
+	stops    chan struct{}
+
 	mu       sync.Mutex
 	runs     map[string]*runContext // by the run's life
 	occupied map[occupancyKey]*occupancy
@@ -106,7 +109,9 @@ func New(cfg Config) (*Worker, error) {
 		cfg:      cfg.WithDefaults(),
 		runs:     make(map[string]*runContext),
 		occupied: make(map[occupancyKey]*occupancy),
+		stops:    make(chan struct{}),
 	}
+	w.stopping = sync.OnceFunc(func() { close(w.stops) })
 	w.archives, w.memory = newArchives(cfg.Archive), drivers.NewMemory(w.cfg.Memory)
 	w.cfg.Ledger = w.cfg.Ledger.ForHost(w.cfg.Host)
 	w.sender = queue.NewSender(w.cfg.Conn, w.cfg.Ledger)
@@ -132,8 +137,9 @@ func (w *Worker) Start() error {
 }
 
 // Stop takes no more work, lets running tasks end until ctx does, then ends them (they hand their work back), and closes
-// what the worker opened. It returns when nothing of the worker runs any more.
+// what the worker opened. Views that only this worker can read are handed back at once. It returns when nothing of the worker runs any more.
 func (w *Worker) Stop(ctx context.Context) error {
+	w.stopping()
 	err := w.server.Stop(ctx)
 	err = errors.Join(err, w.views.endJoined(context.WithoutCancel(ctx)))
 	w.vacateAll()
@@ -187,6 +193,9 @@ func (w *Worker) run(ctx context.Context, claim ledger.Claim) (*runContext, erro
 	}
 	for path, node := range plan.Root.Walk() {
 		r.nodes[path] = *node
+	}
+	if c := plan.Capture; c != nil && c.Base != nil {
+		r.nodes[tasks.BasePath(c.Node)] = tasks.Node{Driver: c.Base.Driver, Source: c.Base.Source, Options: c.Base.Options, Limit: r.nodes[c.Node].Limit}
 	}
 
 	w.mu.Lock()

@@ -113,15 +113,22 @@ func (a *app) scratchOn(on string) (node string, s scratch, err error) {
 	if err != nil {
 		return "", s, err
 	}
-	var random [6]byte
-	if _, err := rand.Read(random[:]); err != nil {
-		return "", s, fmt.Errorf("name scratch database: %w", err)
+	if s.name, err = scratchName(); err != nil {
+		return "", s, err
 	}
-	s.name = drivers.ScratchPrefix + hex.EncodeToString(random[:])
 	if s.text, err = s.kind.Scratch(text, s.name); err != nil {
 		return "", s, err
 	}
 	return node, s, nil
+}
+
+// scratchName names a place that nobody else has.
+func scratchName() (string, error) {
+	var random [6]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return "", fmt.Errorf("name scratch database: %w", err)
+	}
+	return drivers.ScratchPrefix + hex.EncodeToString(random[:]), nil
 }
 
 // dropScratch removes a scratch database.

@@ -295,7 +295,7 @@ func (a *app) summariseDump(r dumpResult, root *tasks.Node) {
 	a.console.line("stored   %s", stored)
 	a.console.line("took     %s, %s", formatDuration(took), formatRate(r.Bytes, took))
 	if r.Epochs > 0 {
-		a.console.line("note     a consistent view was lost %s (a server was restarted, or ended its sessions), and what it showed was read again from a new one",
+		a.console.line("note     a consistent view was lost %s (a server was restarted or ended its sessions, or a worker ended), and what it showed was read again from a new one",
 			plural(int64(r.Epochs), "time", "times"))
 	}
 	if r.Vanished > 0 {

@@ -71,8 +71,8 @@ func (a *app) listCommand() *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use:   "list",
-		Short: "List the dumps of an archive",
-		Long: "List the dumps of an archive, oldest first: those of the config's set or of --set, else of all sets.\n\n" +
+		Short: "List the dumps and captures of an archive",
+		Long: "List the dumps of an archive, oldest first: those of the config's set or of --set, else of all sets; then the captures.\n\n" +
 			"BYTES is what the dump holds, STORED what it added to the archive." +
 			exitHelp(exitOK, exitFailed, exitUsage, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
 		Example: "  salvor list --archive /backups\n  salvor list --all --json",
@@ -130,5 +130,39 @@ func (a *app) list(ctx context.Context, all bool) (err error) {
 	if len(rows.rows) == 1 && !a.json {
 		a.console.line("no dumps in %s", store.Location())
 	}
-	return errors.Join(damaged...)
+	set := s.setName
+	if all {
+		set = ""
+	}
+	err = a.listCaptures(ctx, store, set, len(rows.rows) > 1)
+	return errors.Join(append(damaged, err)...)
+}
+
+// listCaptures lists the captures of a set, or of all.
+func (a *app) listCaptures(ctx context.Context, store *archive.Archive, set string, below bool) error {
+	captures, damaged := store.Captures(ctx, set)
+	if damaged != nil && !errors.Is(damaged, archive.ErrCorrupt) && !errors.Is(damaged, archive.ErrNewerFormat) {
+		return damaged
+	}
+	rows := newTable("CAPTURE", "SET", "NODE", "TIME (UTC)", "AGE>", "AGAINST", "CREATED>", "MODIFIED>", "DELETED>", "LEFT OUT>")
+	for _, c := range captures {
+		l := captureLineOf(c, nil)
+		if a.json {
+			if err := a.printJSON(l); err != nil {
+				return err
+			}
+			continue
+		}
+		rows.add(l.Capture, l.Set, l.Node, formatTime(l.Moment), formatAge(a.env.now().Sub(l.Moment)), firstOf(l.Against, firstOf(l.AgainstSource, "-")),
+			formatCount(l.Created), formatCount(l.Modified), formatCount(l.Deleted), formatCount(l.LeftOut))
+	}
+	if a.json || len(rows.rows) == 1 {
+		return damaged
+	}
+	if below {
+		if err := a.printf("\n"); err != nil {
+			return err
+		}
+	}
+	return errors.Join(damaged, rows.write(a.out, ""))
 }

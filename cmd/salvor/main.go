@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+	_ "time/tzdata" // zones are known also where the system has none: in a container of this program alone
 
 	"golang.org/x/term"
 )

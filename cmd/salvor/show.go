@@ -40,10 +40,11 @@ type nodeLine struct {
 
 func (a *app) showCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "show [DUMP [NODE[:PATH]] | RUN]",
-		Short: "Show a dump, the entries of a node, or what happened in a run",
+		Use:   "show [DUMP [NODE[:PATH]] | CAPTURE | RUN]",
+		Short: "Show a dump, the entries of a node, a capture, or what happened in a run",
 		Long: "Show a dump (default: latest): its nodes, when each was read, what it holds and what could not be read.\n" +
-			"With a NODE: its entries or parts, below PATH where one is given. With a RUN: how it went and who did what.\n\n" +
+			"With a NODE: its entries or parts, below PATH where one is given. With a RUN: how it went and who did what.\n" +
+			"With a CAPTURE: how well each table was looked at, what was found in it, what was left out as a mass change, and samples.\n\n" +
 			"Names with control characters or bytes that are no UTF-8 are printed quoted." +
 			exitHelp(exitOK, exitFailed, exitUsage, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
 		Example: "  salvor show latest\n" +
@@ -66,7 +67,13 @@ func (a *app) show(ctx context.Context, args []string) (err error) {
 	}
 	defer func() { err = also(err, store.Close()) }()
 	ref, err := store.Resolve(ctx, s.setName, dumpName(args))
-	if errors.Is(err, archive.ErrNoDump) && len(args) == 1 {
+	if errors.Is(err, archive.ErrNoDump) && len(args) == 1 && args[0] != archive.Latest {
+		switch ref, captureErr := store.ResolveCapture(ctx, s.setName, args[0]); {
+		case captureErr == nil:
+			return a.showCapture(ctx, store, ref)
+		case !errors.Is(captureErr, archive.ErrNoCapture) && !errors.Is(captureErr, archive.ErrInvalid):
+			return captureErr
+		}
 		switch r, runErr := store.Run(ctx, args[0]); {
 		case runErr == nil:
 			return a.showRun(r)

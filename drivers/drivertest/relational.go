@@ -42,6 +42,18 @@ type RelationalHarness struct {
 	Key string
 	// Deep is how deep a tree of rows is that a rescue has to follow.
 	Deep int
+	// Session opens a session of its own on a database of New's, in which statements run one after the other, and which can hold
+	// a transaction open.
+	Session func(t *testing.T, source string) (exec func(statements ...string))
+	// UUID is a type of UUIDs, as Django makes it here. JSON are types of documents, and whether they keep the order of keys.
+	UUID string
+	JSON map[string]bool
+	// Digits are types of numbers, and whether 1.0 and 1.00 are two values of them.
+	Digits map[string]bool
+	// OtherSchema is another schema of the same database, in which New's statements may make tables; "" where there is no such.
+	OtherSchema string
+	// Cascade is what has foreign keys hold in a session; "" where they do.
+	Cascade string
 	// NoNegativeZero tells that -0 is stored as 0, or that an UPDATE from 0 to it changes nothing.
 	NoNegativeZero bool
 	// Trigger makes a trigger that copies what is inserted into "t" to "log": both are tables of an "id".
@@ -81,6 +93,7 @@ func Relational(t *testing.T, h RelationalHarness) {
 		{"WallClock", relationalWall},
 		{"Cancel", relationalCancel},
 		{"End", relationalEnd},
+		{"Join", relationalJoin},
 		{"Memory", relationalLongRows},
 	} {
 		t.Run(test.name, func(t *testing.T) {

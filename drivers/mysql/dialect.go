@@ -133,6 +133,9 @@ type lockPlan struct {
 	ddl []string
 	// all keeps every commit away, for as long as the snapshots take.
 	all []string
+	// turns tells that whoever waits for that makes others wait who stand before it: a statement that waits for a row of a
+	// transaction whose next statement waits for the lock. Nothing but giving up for a moment ends that.
+	turns bool
 	// keep keeps definitions as they are from then on; without the privilege for it one goes on without.
 	keep []string
 	// allow lets commits pass again and keeps definitions as they are; release lets go of everything. One of them may be empty.
@@ -152,15 +155,18 @@ func (s dialect) lockPlan() lockPlan {
 		// The lock for definitions is the second one, as it is for everybody who changes one: the other way round the two deadlock,
 		// and the server may choose the other's statement to fail.
 		return lockPlan{
-			all:     []string{"FLUSH NO_WRITE_TO_BINLOG TABLES", "FLUSH TABLES WITH READ LOCK"},
+			all:     []string{"FLUSH TABLES WITH READ LOCK"},
+			turns:   true,
 			keep:    []string{"LOCK INSTANCE FOR BACKUP"},
 			allow:   []string{"UNLOCK TABLES"},
 			release: []string{"UNLOCK TABLES", "UNLOCK INSTANCE"},
 		}
 	}
-	// The first FLUSH waits for what is slow while others still work; the second has little left to wait for.
+	// A FLUSH TABLES before it, as others do it, would wait for what is slow while others still work; but whoever opens one of those
+	// tables from then on waits too, and goes on waiting when the FLUSH gave up.
 	return lockPlan{
-		all:     []string{"FLUSH NO_WRITE_TO_BINLOG TABLES", "FLUSH TABLES WITH READ LOCK"},
+		all:     []string{"FLUSH TABLES WITH READ LOCK"},
+		turns:   true,
 		release: []string{"UNLOCK TABLES"},
 	}
 }

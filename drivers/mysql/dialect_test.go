@@ -42,16 +42,16 @@ func TestVersions(t *testing.T) {
 
 func TestLockPlans(t *testing.T) {
 	t.Parallel()
-	flush := []string{"FLUSH NO_WRITE_TO_BINLOG TABLES", "FLUSH TABLES WITH READ LOCK"}
+	flush := []string{"FLUSH TABLES WITH READ LOCK"}
 	stages := lockPlan{
 		ddl: []string{"BACKUP STAGE START", "BACKUP STAGE FLUSH", "BACKUP STAGE BLOCK_DDL"},
 		all: []string{"BACKUP STAGE BLOCK_COMMIT"}, release: []string{"BACKUP STAGE END"},
 	}
 	instance := lockPlan{
-		all: flush, keep: []string{"LOCK INSTANCE FOR BACKUP"},
+		all: flush, turns: true, keep: []string{"LOCK INSTANCE FOR BACKUP"},
 		allow: []string{"UNLOCK TABLES"}, release: []string{"UNLOCK TABLES", "UNLOCK INSTANCE"},
 	}
-	plain := lockPlan{all: flush, release: []string{"UNLOCK TABLES"}}
+	plain := lockPlan{all: flush, turns: true, release: []string{"UNLOCK TABLES"}}
 	for name, want := range map[string]lockPlan{
 		"MariaDB 10.4": plain, "MariaDB 10.5": stages, "MariaDB 10.6": stages, "MariaDB 10.11": stages, "MariaDB 11.4": stages, "MariaDB 11.8": stages,
 		"MySQL 5.7": plain, "MySQL 8.0": instance, "MySQL 8.4": instance, "MySQL 9.0": instance,

@@ -338,6 +338,45 @@ func TestLockLimit(t *testing.T) {
 	}
 }
 
+// TestLockTurns: a transaction whose next statement waits for the lock holds a row that a statement waits for which the lock
+// waits for. The view is opened all the same, long before the rows' own time is over.
+func TestLockTurns(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := seeded(t, s)
+	s.Exec(db, "CREATE TABLE row_of (id int PRIMARY KEY, n int); INSERT INTO row_of VALUES (1, 0), (2, 0)")
+	first, second := someone(t, s, db), someone(t, s, db)
+	requireNoError(t, "begin", first.exec(t.Context(), "START TRANSACTION"))
+	requireNoError(t, "take a row", first.exec(t.Context(), "UPDATE row_of SET n = 1 WHERE id = 1"))
+	waits := make(chan error, 1)
+	go func() { waits <- second.exec(t.Context(), "UPDATE row_of SET n = 2 WHERE id = 1") }()
+	waiting := func(like string) {
+		t.Helper()
+		testenv.Eventually(t, 10*time.Second, func() string {
+			if s.Query("", "SELECT COUNT(*) FROM information_schema.processlist WHERE id <> CONNECTION_ID() AND info LIKE '"+like+"'") == "0" {
+				return "nobody is at " + like
+			}
+			return ""
+		})
+	}
+	waiting("UPDATE row_of SET n = 2%")
+	frozen := make(chan error, 1)
+	go func() {
+		v, err := openSource(t, s.URL(db), `{"lock_timeout": 20}`).Freeze(t.Context())
+		if err == nil {
+			err = v.End(t.Context())
+		}
+		frozen <- err
+	}()
+	if first.server.lockPlan().turns {
+		waiting("FLUSH%")
+	}
+	requireNoError(t, "go on", first.exec(t.Context(), "UPDATE row_of SET n = 1 WHERE id = 2"))
+	requireNoError(t, "commit", first.exec(t.Context(), "COMMIT"))
+	requireNoError(t, "wait", <-waits)
+	requireNoError(t, "freeze", <-frozen)
+}
+
 // TestDefinitionsChange changes tables while a view is open: the view shows them as they were, or says that it is lost.
 func TestDefinitionsChange(t *testing.T) {
 	t.Parallel()

@@ -195,7 +195,7 @@ func (f *freezing) openLocked(ctx context.Context) error {
 	}()
 	hold := func(list []string, optional bool) error {
 		for _, sql := range list {
-			err := f.lock.exec(context.WithoutCancel(ctx), sql)
+			err := f.hold(ctx, sql)
 			if optional && isCode(err, codePrivilege) {
 				return nil
 			}

@@ -19,6 +19,32 @@ func (c *conn) limitLock(ctx context.Context, limit time.Duration) error {
 	return c.exec(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout=%d, wait_timeout=%d", seconds, seconds+1))
 }
 
+// hold executes a statement that holds others up, until ctx ends. Where it has to be had in turns, each waits twice as long as the
+// one before, and whoever stood in the way goes on between them.
+func (f *freezing) hold(ctx context.Context, sql string) error {
+	alone := context.WithoutCancel(ctx) // another session interrupts it
+	if !f.plan.turns {
+		return f.lock.exec(alone, sql)
+	}
+	for wait := time.Second; ; wait *= 2 {
+		if err := f.lock.exec(alone, fmt.Sprintf("SET SESSION lock_wait_timeout=%d", int(wait.Seconds()))); err != nil {
+			return err
+		}
+		err := f.lock.exec(alone, sql)
+		if !isCode(err, codeLockWait) || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(turnPause):
+		}
+	}
+}
+
+// turnPause is how long others go on between two turns: enough for those who waited for each other.
+const turnPause = 200 * time.Millisecond
+
 // underLock does all that must be of the view's moment.
 func (f *freezing) underLock(ctx context.Context) error {
 	if err := f.readPosition(ctx, f.lock); err != nil {

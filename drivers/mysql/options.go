@@ -8,6 +8,7 @@ import (
 
 	"salvor/drivers"
 	"salvor/drivers/internal/pattern"
+	"salvor/drivers/relational/declared"
 	"salvor/internal/size"
 )
 
@@ -23,6 +24,8 @@ type options struct {
 	Tables        pattern.List `json:"tables,omitempty"`
 	ExcludeTables pattern.List `json:"exclude_tables,omitempty"`
 	NoData        pattern.List `json:"exclude_table_data,omitempty"`
+	// Capture is read by package declared.
+	Capture json.RawMessage `json:"capture,omitempty"`
 	// Chunk is the size from which on a table is cut, and of the objects it is stored as.
 	Chunk size.Bytes `json:"chunk,omitempty"`
 	// AllowInconsistent dumps large tables without transactions as they are when they are read.
@@ -37,7 +40,7 @@ type options struct {
 
 func optionNames() []string {
 	return []string{
-		"allow_inconsistent", "chunk", "database", "databases", "definer", "exclude_table_data", "exclude_tables", "globals", "lock_timeout",
+		"allow_inconsistent", "capture", "chunk", "database", "databases", "definer", "exclude_table_data", "exclude_tables", "globals", "lock_timeout",
 		"skip_binlog", "tables",
 	}
 }
@@ -59,6 +62,9 @@ func parseOptions(raw json.RawMessage) (options, error) {
 	d.DisallowUnknownFields()
 	if err := d.Decode(&o); err != nil {
 		return o, fmt.Errorf("options: %w: %w", drivers.ErrInvalid, plain(err))
+	}
+	if _, err := declared.Parse(o.Capture); err != nil {
+		return o, err
 	}
 	lists := []struct {
 		key  string

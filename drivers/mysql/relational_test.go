@@ -2,8 +2,11 @@ package mysql
 
 import (
 	"context"
+	"database/sql"
 	"strings"
 	"testing"
+
+	"github.com/go-sql-driver/mysql"
 
 	"salvor/drivers/drivertest"
 	"salvor/drivers/relational"
@@ -12,6 +15,10 @@ import (
 func TestRelational(t *testing.T) {
 	t.Parallel()
 	s := server(t, "max_connections=400")
+	nopad, expanded := "utf8mb4_general_nopad_ci", []string{"'ß'", "'ss'"}
+	if s.MySQL {
+		nopad, expanded = "utf8mb4_0900_ai_ci", nil // see docs/rescue.md, Limits
+	}
 	h := drivertest.RelationalHarness{
 		Kind: Kind(),
 		New: func(t *testing.T) (string, func(...string)) {
@@ -27,8 +34,8 @@ func TestRelational(t *testing.T) {
 			{Name: "unsigned", Type: "bigint unsigned", Literals: []string{"0", "1", "9223372036854775807", "9223372036854775808", "18446744073709551615"}},
 			{Name: "decimal", Type: "decimal(30,5)", Literals: []string{"-1e20", "-1.05", "-0.001", "0", "0.5", "1.05"}},
 			{Name: "general_ci", Type: "varchar(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci", Literals: []string{"''", "'A'", "'ab'", "'É'", "'z'"}, Same: []string{"'a'", "'A'", "'a '", "'Á'"}},
-			{Name: "nopad", Type: "varchar(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_nopad_ci", Literals: []string{"''", "'a'", "'a '", "'ab'", "'z'"}},
-			{Name: "unicode_ci", Type: "varchar(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci", Literals: []string{"''", "'a'", "'ab'", "'o'", "'z'"}, Same: []string{"'ß'", "'ss'"}},
+			{Name: "nopad", Type: "varchar(20) CHARACTER SET utf8mb4 COLLATE " + nopad, Literals: []string{"''", "'a'", "'a '", "'ab'", "'z'"}},
+			{Name: "unicode_ci", Type: "varchar(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci", Literals: []string{"''", "'a'", "'ab'", "'o'", "'z'"}, Same: expanded},
 			{Name: "latin1", Type: "varchar(20) CHARACTER SET latin1 COLLATE latin1_german1_ci", Literals: []string{"'a'", "'ab'", "'b'"}, Same: []string{"'ä'", "'a'"}},
 			{Name: "bin", Type: "varchar(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", Literals: []string{"''", "'A'", "'a'", "'é'", "'𝄞'"}},
 			{Name: "varbinary", Type: "varbinary(20)", Literals: []string{"X''", "X'00'", "X'0001'", "X'61'", "X'ff'"}},
@@ -41,7 +48,6 @@ func TestRelational(t *testing.T) {
 		Moment: "timestamp(6) NULL", Wall: "datetime(6)", Date: "date", Key: "varchar(60) CHARACTER SET utf8mb4",
 		Text: "varchar(250) CHARACTER SET utf8mb4", Int: "bigint", Decimal: "decimal(10,2)", Float: "double", Bytes: "varbinary(100)", Bool: "boolean", BytesLiteral: "X'%s'",
 		Serial: `"id" bigint AUTO_INCREMENT PRIMARY KEY`, Generated: `"twice" bigint GENERATED ALWAYS AS ("n" * 2) STORED`,
-		Enforces: true, Deep: 300, NoNegativeZero: true,
 		Trigger: []string{`CREATE TRIGGER "copy" AFTER INSERT ON "t" FOR EACH ROW INSERT INTO "log" VALUES (NEW."id")`},
 		Faithful: []drivertest.Faithful{
 			{
@@ -69,10 +75,33 @@ func TestRelational(t *testing.T) {
 				Work: []string{`INSERT INTO k VALUES ('Émile', 3)`, `INSERT INTO c VALUES (1, 'ANN'), (2, 'emile')`, `UPDATE k SET v = 5 WHERE name = 'ANN'`},
 			},
 		},
+		Session: func(t *testing.T, source string) func(...string) {
+			t.Helper()
+			p, err := parsePlace(source)
+			requireNoError(t, "parse", err)
+			config, err := p.config()
+			requireNoError(t, "configure", err)
+			config.Params = map[string]string{"sql_mode": "'ANSI_QUOTES,STRICT_ALL_TABLES'", "time_zone": "'+00:00'"}
+			connector, err := mysql.NewConnector(config)
+			requireNoError(t, "connect", err)
+			db := sql.OpenDB(connector)
+			db.SetMaxOpenConns(1)
+			t.Cleanup(func() { requireNoError(t, "close", db.Close()) })
+			return func(statements ...string) {
+				t.Helper()
+				for _, statement := range statements {
+					_, err := db.ExecContext(t.Context(), statement)
+					requireNoError(t, statement, err)
+				}
+			}
+		},
+		UUID: "char(32)", JSON: map[string]bool{"json": !s.MySQL}, Digits: map[string]bool{"decimal(10,2)": false, "double": false},
+		Enforces: true, Deep: 300, NoNegativeZero: !s.MySQL,
 	}
 	t.Run("Rows", func(t *testing.T) { t.Parallel(); drivertest.Relational(t, h) })
 	t.Run("Compare", func(t *testing.T) { t.Parallel(); drivertest.Compare(t, h) })
 	t.Run("Close", func(t *testing.T) { t.Parallel(); drivertest.Close(t, h) })
+	t.Run("Damage", func(t *testing.T) { t.Parallel(); drivertest.Damage(t, h) })
 	t.Run("Random", func(t *testing.T) { t.Parallel(); drivertest.Random(t, h, 12) })
 	t.Run("RandomMerge", func(t *testing.T) { t.Parallel(); drivertest.RandomMerge(t, h, 8) })
 	t.Run("MergeConflicts", func(t *testing.T) { t.Parallel(); drivertest.MergeConflicts(t, h) })
@@ -83,7 +112,9 @@ func TestRelational(t *testing.T) {
 func TestModelOfMySQL(t *testing.T) {
 	t.Parallel()
 	s := server(t)
-	db := s.NewDatabase()
+	db, other := s.NewDatabase(), s.NewDatabase()
+	s.Exec(other, "CREATE TABLE far (id INT PRIMARY KEY)")
+	s.Exec(db, "CREATE TABLE g (id INT PRIMARY KEY, far INT, CONSTRAINT leads_away FOREIGN KEY (far) REFERENCES "+other+".far (id))")
 	s.Exec(db, `CREATE TABLE a (id BIGINT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(50) NOT NULL, at TIMESTAMP DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, UNIQUE beginning (v(5)));
 		INSERT INTO a (id, v) VALUES (41, 'x');
 		CREATE TABLE old (i INT PRIMARY KEY) ENGINE=MyISAM;
@@ -102,8 +133,11 @@ func TestModelOfMySQL(t *testing.T) {
 	requireNoError(t, "model", err)
 	requireNoError(t, "check", m.Check())
 	a, f := m.Table(relational.Name{Name: "a"}), m.Table(relational.Name{Name: "f"})
-	if a == nil || f == nil || len(m.Tables) != 2 || len(m.Omitted) != 1 || m.Omitted[0].Name.Name != "old" {
+	if a == nil || f == nil || len(m.Tables) != 3 || len(m.Omitted) != 2 || m.Omitted[1].Name.Name != "old" {
 		t.Fatalf("tables %v, omitted %+v", m.Tables, m.Omitted)
+	}
+	if o := m.Omitted[0]; o.Name.Name != "g" || !strings.Contains(o.Reason, "leads_away refers to "+other+".far") || len(m.Table(o.Name).Foreign) != 0 {
+		t.Errorf("a reference to another database: %+v", o)
 	}
 	if c := a.Columns; !c[0].Identity || !c[2].Renewed || c[2].Clock != relational.ClockMoment {
 		t.Errorf("columns: %+v", c)

@@ -216,6 +216,7 @@ func (r *ready) open(ctx context.Context) (err error) {
 	if v.ticket.Started, err = lead.text(ctx, startedQuery); err != nil {
 		return fmt.Errorf("read facts: %w", classify(err))
 	}
+	v.ticket.Clock = m.clock
 	if v.ticket.Snapshots, err = v.export(ctx); err != nil {
 		return err
 	}

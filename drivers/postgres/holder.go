@@ -63,6 +63,8 @@ type ticket struct {
 	// System and Started tell the server from others that the same name may lead to.
 	System  string `json:"system,omitempty"`
 	Started string `json:"started"`
+	// Clock is the moment, for those who ask a joined view.
+	Clock time.Time `json:"clock,omitzero"`
 }
 
 // startedQuery asks when the server was started: what tells apart a server, its standbys, and what it is after a restart.

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -25,8 +26,8 @@ type observer struct {
 }
 
 var (
-	_ relational.Source = (*Source)(nil)
-	_ relational.View   = (*observer)(nil)
+	_ relational.Joiner = (*Source)(nil)
+	_ relational.Shared = (*observer)(nil)
 )
 
 // Observe opens a snapshot, as Freeze does.
@@ -40,6 +41,43 @@ func (s *Source) Observe(ctx context.Context) (relational.View, error) {
 		return nil, fmt.Errorf("observe database %s: %w", s.config.Database, drivers.ErrInvalid)
 	}
 	return &observer{view: v}, nil
+}
+
+// JoinView opens a view of the same moment. The tables are listed anew, as the snapshot sees them.
+func (s *Source) JoinView(ctx context.Context, raw json.RawMessage) (relational.View, error) {
+	v := &view{source: s, joined: true, done: make(chan struct{})}
+	if err := json.Unmarshal(raw, &v.ticket); err != nil || len(v.ticket.Snapshots) == 0 {
+		return nil, fmt.Errorf("join view: %w: the ticket makes no sense", drivers.ErrInvalid)
+	}
+	v.clock = v.ticket.Clock
+	o := &observer{view: v}
+	c, err := o.join(ctx, "read rows")
+	if err != nil {
+		return nil, fmt.Errorf("join view of %s: %w", s.config.Database, err)
+	}
+	if err := v.listAgain(ctx, c); err != nil {
+		c.close(ctx)
+		return nil, fmt.Errorf("join view of %s: %w", s.config.Database, s.hint(err))
+	}
+	o.giveBack(ctx, c)
+	return o, nil
+}
+
+// listAgain lists the tables of a view that was joined, as its first process did.
+func (v *view) listAgain(ctx context.Context, c *conn) (err error) {
+	if v.tables, err = v.source.listTables(ctx, c); err != nil {
+		return err
+	}
+	standby, err := c.text(ctx, "SELECT pg_catalog.pg_is_in_recovery()")
+	if err != nil {
+		return classify(err)
+	}
+	for _, t := range v.tables {
+		if t.unlogged && standby == "t" {
+			t.noData = true // a standby has none of its rows
+		}
+	}
+	return nil
 }
 
 // Moment is the server's time directly before the snapshot.

@@ -8,6 +8,7 @@ import (
 
 	"salvor/drivers"
 	"salvor/drivers/internal/pattern"
+	"salvor/drivers/relational/declared"
 	"salvor/internal/size"
 )
 
@@ -25,13 +26,15 @@ type options struct {
 	Tables         pattern.List `json:"tables,omitempty"`
 	ExcludeTables  pattern.List `json:"exclude_tables,omitempty"`
 	NoData         pattern.List `json:"exclude_table_data,omitempty"`
+	// Capture is read by package declared.
+	Capture json.RawMessage `json:"capture,omitempty"`
 	// Chunk is the size from which on a table is cut, and of the objects it is stored as.
 	Chunk size.Bytes `json:"chunk,omitempty"`
 }
 
 func optionNames() []string {
 	return []string{
-		"chunk", "database", "databases", "exclude_schemas", "exclude_table_data", "exclude_tables", "globals", "schemas", "tables",
+		"capture", "chunk", "database", "databases", "exclude_schemas", "exclude_table_data", "exclude_tables", "globals", "schemas", "tables",
 	}
 }
 
@@ -46,6 +49,9 @@ func parseOptions(raw json.RawMessage) (options, error) {
 	d.DisallowUnknownFields()
 	if err := d.Decode(&o); err != nil {
 		return o, fmt.Errorf("options: %w: %w", drivers.ErrInvalid, plain(err))
+	}
+	if _, err := declared.Parse(o.Capture); err != nil {
+		return o, err
 	}
 	lists := []struct {
 		key    string

@@ -1,11 +1,13 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"salvor/drivers"
 	"salvor/drivers/drivertest"
@@ -45,7 +47,6 @@ func TestRelational(t *testing.T) {
 		Moment: "timestamptz", Wall: "timestamp", Date: "date",
 		Text: "text", Int: "bigint", Decimal: "numeric(10,2)", Float: "double precision", Bytes: "bytea", Bool: "boolean", BytesLiteral: `'\x%s'`,
 		Serial: `"id" bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY`, Generated: `"twice" bigint GENERATED ALWAYS AS ("n" * 2) STORED`,
-		Schema: "public", Enforces: true, Key: "TEXT", Deep: 1000,
 		Trigger: []string{`CREATE FUNCTION copy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.log VALUES (NEW.id); RETURN NEW; END $$`, `CREATE TRIGGER copy AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION copy()`},
 		Faithful: []drivertest.Faithful{
 			{
@@ -88,10 +89,25 @@ func TestRelational(t *testing.T) {
 				Work: []string{`UPDATE x SET d = 3 - d`, `INSERT INTO x VALUES (3, 3, 1, false, 'c', '[3,4)')`},
 			},
 		},
+		Session: func(t *testing.T, source string) func(...string) {
+			t.Helper()
+			c, err := pgconn.Connect(t.Context(), source)
+			requireNoError(t, "connect", err)
+			t.Cleanup(func() { requireNoError(t, "close", c.Close(context.WithoutCancel(t.Context()))) })
+			return func(statements ...string) {
+				t.Helper()
+				_, err := c.Exec(t.Context(), "SET timezone = 'UTC'; "+strings.Join(statements, ";\n")).ReadAll()
+				requireNoError(t, "execute", err)
+			}
+		},
+		UUID: "uuid", JSON: map[string]bool{"json": true, "jsonb": false}, Digits: map[string]bool{"numeric": true, "numeric(10,2)": false, "double precision": false},
+		OtherSchema: "other",
+		Schema:      "public", Enforces: true, Key: "TEXT", Deep: 1000,
 	}
 	t.Run("Rows", func(t *testing.T) { t.Parallel(); drivertest.Relational(t, h) })
 	t.Run("Compare", func(t *testing.T) { t.Parallel(); drivertest.Compare(t, h) })
 	t.Run("Close", func(t *testing.T) { t.Parallel(); drivertest.Close(t, h) })
+	t.Run("Damage", func(t *testing.T) { t.Parallel(); drivertest.Damage(t, h) })
 	t.Run("Random", func(t *testing.T) { t.Parallel(); drivertest.Random(t, h, 12) })
 	t.Run("RandomMerge", func(t *testing.T) { t.Parallel(); drivertest.RandomMerge(t, h, 10) })
 	t.Run("MergeConflicts", func(t *testing.T) { t.Parallel(); drivertest.MergeConflicts(t, h) })

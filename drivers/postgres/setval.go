@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"salvor/drivers"
 )
 
@@ -31,12 +33,17 @@ func (s *Source) readSchema(ctx context.Context, target drivers.Target, c *conte
 		return nil, err
 	}
 	defer file.close()
-	before, err := file.entries(ctx, "pre-data")
-	if err != nil {
-		return nil, err
-	}
-	after, err := file.entries(ctx, "post-data")
-	if err != nil {
+	var before, after []*entry
+	group, reading := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		before, err = file.entries(reading, "pre-data")
+		return err
+	})
+	group.Go(func() (err error) {
+		after, err = file.entries(reading, "post-data")
+		return err
+	})
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
 	if len(c.metadata) > 0 { // which says the same, whatever pg_dump's version

@@ -300,13 +300,13 @@ func (s *Source) CheckTarget(ctx context.Context, target drivers.Target, parts [
 	if err != nil {
 		return err
 	}
-	if _, err := findProgram(ctx, "pg_restore", 0); err != nil {
-		return err
-	}
 	if target.Open != nil {
-		if _, err := s.readSchema(ctx, target, c); err != nil {
-			return told(ctx, err)
-		}
+		_, err = s.readSchema(ctx, target, c)
+	} else {
+		_, err = findProgram(ctx, "pg_restore", 0)
+	}
+	if err != nil {
+		return told(ctx, err)
 	}
 	f, err := s.look(ctx, target, c)
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"salvor/drivers"
 )
 
@@ -92,10 +94,14 @@ func (f *schemaFile) close() {
 // entries returns a section's entries in the order in which they are to be made.
 func (f *schemaFile) entries(ctx context.Context, section string) ([]*entry, error) {
 	var list, text bytes.Buffer
-	if err := f.source.run(ctx, f.program, &list, "--list", "--section="+section, f.path); err != nil {
-		return nil, f.tooNew(err)
-	}
-	if err := f.source.run(ctx, f.program, &text, "--verbose", "--file=-", "--section="+section, f.path); err != nil {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return f.source.run(ctx, f.program, &list, "--list", "--section="+section, f.path)
+	})
+	group.Go(func() error {
+		return f.source.run(ctx, f.program, &text, "--verbose", "--file=-", "--section="+section, f.path)
+	})
+	if err := group.Wait(); err != nil {
 		return nil, f.tooNew(err)
 	}
 	entries, err := parseEntries(&text, listedIDs(list.String()))

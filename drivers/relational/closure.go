@@ -29,7 +29,7 @@ type Closure struct {
 	c        *ClosureConfig
 	falling  *queue          // rows whose children are to be taken
 	rising   *queue          // rows whose parents are
-	captured map[Name]*Tally // identities of the rows that are captured
+	captured map[Name]*Tally // identities of the rows that are captured, with how many such rows there are
 	asked    map[string]*Tally
 	up       map[Name][]Edge
 	down     map[Name][]downEdge
@@ -45,6 +45,9 @@ type ClosureConfig struct {
 	Model, BaseModel *Model
 	// Edges are references that the database does not declare, by their child.
 	Edges map[Name][]Edge
+	// Meaning are columns that tell what a row of a table stands for, where its number does not: the app and model of a content type.
+	// The dump has such a row only where it has one of that number that means the same.
+	Meaning map[Name][]string
 	// Scratch is a directory for files, Memory how much is kept before there is one.
 	Scratch string
 	Memory  int64
@@ -74,6 +77,17 @@ type Added struct {
 	FromTable *Table
 	From      []Value
 	Depth     int
+}
+
+// Reached is how the closure came to the row, as its line has it.
+func (a *Added) Reached() *Via {
+	v := &Via{Edge: a.Via, From: a.FromTable.Name.String(), Depth: a.Depth}
+	if key := a.FromTable.Identity(); key != nil {
+		for _, i := range a.FromTable.Indexes(key.Columns) {
+			v.PK = append(v.PK, AppendJSON(nil, &a.FromTable.Columns[i], a.From[i]))
+		}
+	}
+	return v
 }
 
 type downEdge struct {
@@ -126,7 +140,7 @@ func (cl *Closure) Seed(ctx context.Context, t *Table, f *Found) error {
 	if f.Op == OpDeleted {
 		return nil
 	}
-	if _, err := cl.capture(ctx, t, f.Key); err != nil {
+	if _, err := cl.tally(t).Add(ctx, cl.identity(t, f.Live), 1); err != nil {
 		return err
 	}
 	return cl.enqueue(&queued{table: t.Name, values: f.Live}, f.Op)
@@ -140,17 +154,6 @@ func (cl *Closure) enqueue(q *queued, op Op) error {
 		}
 	}
 	return cl.rising.push(q)
-}
-
-// capture notes a row, and tells whether it is new.
-func (cl *Closure) capture(ctx context.Context, t *Table, key []byte) (bool, error) {
-	tally := cl.captured[t.Name]
-	if tally == nil {
-		tally = NewTally(cl.c.Scratch, cl.c.Memory)
-		cl.captured[t.Name] = tally
-	}
-	n, err := tally.Add(ctx, key, 1)
-	return n == 1, err
 }
 
 // batchRows and batchBytes bound what is looked at together.
@@ -248,17 +251,19 @@ func (cl *Closure) ask(ctx context.Context, e *Edge, values []Value) (bool, erro
 }
 
 // parents looks a list of parents up: those that the dump has are there after a restore, the others are taken.
-func (cl *Closure) parents(ctx context.Context, child *Table, e *Edge, parent *Table, wishes []wish, yield func(*Added) error) error {
-	wishes, err := cl.lacking(ctx, e, wishes)
+func (cl *Closure) parents(ctx context.Context, child *Table, e *Edge, parent *Table, wishes []wish, yield func(*Added) error) (err error) {
+	wishes, err = cl.lacking(ctx, e, parent, wishes)
 	if err != nil || len(wishes) == 0 {
 		return err
 	}
 	there := make([]bool, len(wishes))
 	lookup := Lookup{Table: parent, Key: parent.Identity(), Columns: e.ParentColumns, Values: valuesOf(wishes)}
+	twins := cl.newTwins(parent)
+	defer func() { err = errors.Join(err, twins.close()) }()
 	err = lookUp(ctx, cl.c.Live, lookup, func(row *Row) error {
 		there[row.Asked] = true
 		w := wishes[row.Asked]
-		return cl.add(ctx, &Added{Table: parent, Op: OpSupport, Row: row, Via: e.Name, FromTable: child, From: w.from.values, Depth: w.from.depth + 1}, yield)
+		return cl.add(ctx, twins, &Added{Table: parent, Op: OpSupport, Row: row, Via: e.Name, FromTable: child, From: w.from.values, Depth: w.from.depth + 1}, yield)
 	})
 	if err != nil {
 		return err
@@ -275,7 +280,7 @@ func (cl *Closure) parents(ctx context.Context, child *Table, e *Edge, parent *T
 }
 
 // lacking are the wishes that the dump does not grant.
-func (cl *Closure) lacking(ctx context.Context, e *Edge, wishes []wish) ([]wish, error) {
+func (cl *Closure) lacking(ctx context.Context, e *Edge, parent *Table, wishes []wish) ([]wish, error) {
 	if cl.c.Base == nil {
 		return wishes, nil
 	}
@@ -283,21 +288,42 @@ func (cl *Closure) lacking(ctx context.Context, e *Edge, wishes []wish) ([]wish,
 	if base == nil || !base.has(e.ParentColumns) {
 		return wishes, nil
 	}
-	has := make([]bool, len(wishes))
-	err := lookUp(ctx, cl.c.Base, Lookup{Table: base, Columns: e.ParentColumns, Values: valuesOf(wishes)}, func(row *Row) error {
-		has[row.Asked] = true
-		return nil
-	})
+	meaning := cl.c.Meaning[parent.Name]
+	if !base.has(meaning) || !parent.has(meaning) {
+		return wishes, nil
+	}
+	has, err := cl.meanings(ctx, cl.c.Base, base, e, meaning, wishes)
 	if err != nil {
 		return nil, fmt.Errorf("the dump: %w", err)
 	}
+	var now [][]Value
+	if len(meaning) > 0 {
+		if now, err = cl.meanings(ctx, cl.c.Live, parent, e, meaning, wishes); err != nil {
+			return nil, err
+		}
+	}
 	var list []wish
 	for i, w := range wishes {
-		if !has[i] {
+		if has[i] == nil || now != nil && now[i] != nil && !EqualValues(now[i], has[i]) {
 			list = append(list, w)
 		}
 	}
 	return list, nil
+}
+
+// meanings reads what the rows that are wished for mean in a database; nil for those that it lacks.
+func (cl *Closure) meanings(ctx context.Context, v View, t *Table, e *Edge, columns []string, wishes []wish) ([][]Value, error) {
+	places := t.Indexes(columns)
+	list := make([][]Value, len(wishes))
+	err := lookUp(ctx, v, Lookup{Table: t, Columns: e.ParentColumns, Values: valuesOf(wishes)}, func(row *Row) error {
+		means := make([]Value, len(places))
+		for i, place := range places {
+			means[i] = row.Values[place].Clone()
+		}
+		list[row.Asked] = means
+		return nil
+	})
+	return list, err
 }
 
 func valuesOf(wishes []wish) [][]Value {
@@ -318,17 +344,13 @@ func lookUp(ctx context.Context, v View, l Lookup, do func(*Row) error) error {
 }
 
 // add takes a row, unless it is captured.
-func (cl *Closure) add(ctx context.Context, a *Added, yield func(*Added) error) error {
-	key := a.Row.Key
-	if key == nil {
-		var h Hash
-		h, cl.scratch = HashValues(a.Row.Values, cl.scratch)
-		key = h[:]
-	}
-	a.Key = key
-	fresh, err := cl.capture(ctx, a.Table, key)
+func (cl *Closure) add(ctx context.Context, twins *twins, a *Added, yield func(*Added) error) error {
+	fresh, err := cl.capture(ctx, twins, a.Row)
 	if err != nil || !fresh {
 		return err
+	}
+	if a.Key = a.Row.Key; a.Key == nil {
+		a.Key = slices.Clone(cl.identity(a.Table, a.Row.Values))
 	}
 	if err := yield(a); err != nil {
 		return err
@@ -357,15 +379,17 @@ func (cl *Closure) descend(ctx context.Context, batch []*queued, yield func(*Add
 }
 
 // children looks a list of parents' children up.
-func (cl *Closure) children(ctx context.Context, parent *Table, d downEdge, wishes []wish, yield func(*Added) error) error {
+func (cl *Closure) children(ctx context.Context, parent *Table, d downEdge, wishes []wish, yield func(*Added) error) (err error) {
 	place := d.child.Name.String() + "\x00" + d.edge.Name
 	lookup := Lookup{Table: d.child, Key: d.child.Identity(), Columns: d.edge.Columns, Values: valuesOf(wishes)}
+	twins := cl.newTwins(d.child)
+	defer func() { err = errors.Join(err, twins.close()) }()
 	return lookUp(ctx, cl.c.Live, lookup, func(row *Row) error {
 		if !d.edge.applies(d.child, row.Values) {
 			return nil
 		}
 		w := wishes[row.Asked]
-		return cl.add(ctx, &Added{
+		return cl.add(ctx, twins, &Added{
 			Table: d.child, Op: OpChild, Row: row, Via: d.edge.Name, FromTable: parent, From: w.from.values, Depth: w.from.depth + 1,
 		}, func(a *Added) error {
 			if cl.pulled[place]++; cl.c.Budget > 0 && cl.pulled[place] > cl.c.Budget {

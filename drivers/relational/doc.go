@@ -8,6 +8,7 @@
 //   - [Graph]: the tables by their edges, with its cycles (components) and levels.
 //   - [Value], [Row]: a cell and a row in canonical form. Two values are equal if and only if they have the same kind and text.
 //   - [Key]: columns that no two rows have the same values in. [Order] says what their order and equality are.
+//   - [Found], [Line]: what became of a row, as it is found, and as a capture has it.
 //   - [View]: a moment of a database, out of which rows come in the order of a key, or by values.
 //
 // # Invariants
@@ -25,6 +26,6 @@
 //
 // # Who uses it
 //
-// The drivers of SQL databases implement [Source] and [Target], and package drivertest holds them to it. The package knows no SQL, no
-// archive, and nothing of who decides what becomes of a row.
+// The drivers of SQL databases implement [Source] and [Target], and package drivertest holds them to it; workers capture by it. The
+// package knows no SQL, no archive, and nothing of who decides what becomes of a row.
 package relational

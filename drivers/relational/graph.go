@@ -60,7 +60,7 @@ func NewGraph(m *Model, extra map[Name][]Edge) *Graph {
 		g.Levels[level] = append(g.Levels[level], tables)
 	}
 	for _, l := range g.Levels {
-		slices.SortFunc(l, func(a, b []*Table) int { return a[0].Name.compare(b[0].Name) })
+		slices.SortFunc(l, func(a, b []*Table) int { return a[0].Name.Compare(b[0].Name) })
 	}
 	return g
 }

@@ -33,7 +33,7 @@ type Line struct {
 	Has, HadBase []bool
 	// Changed are the names of the columns that differ.
 	Changed []string
-	// Edited tells that the line is not as it was written. It is set by ParseLine.
+	// Edited tells that values are not as they were written, or that somebody wrote the line. It is set by ParseLine.
 	Edited bool
 }
 
@@ -80,25 +80,41 @@ func AppendLine(to []byte, l *Line) []byte {
 	return append(hex.AppendEncode(to, l.sum()), "\"}\n"...)
 }
 
-// sum hashes what a line says of its row.
+// sum is the hash of a line: half of what was found, which is nobody's to edit, and half of what is to be written, which is.
 func (l *Line) sum() []byte {
-	values := []Value{TextValue(string(l.Op)), TextValue(l.Table.Schema), TextValue(l.Table.Name.Name)}
+	frame := []Value{TextValue(string(l.Op)), TextValue(l.Table.Schema), TextValue(l.Table.Name.Name)}
 	for _, c := range l.Changed {
-		values = append(values, TextValue(c))
+		frame = append(frame, TextValue(c))
 	}
-	for _, side := range []struct {
-		values []Value
-		has    []bool
-	}{{l.Data, l.Has}, {l.Base, l.HadBase}} {
-		values = append(values, BoolValue(side.values != nil))
-		for i, v := range side.values {
-			if side.has[i] {
-				values = append(values, TextValue(l.Table.Columns[i].Name), v)
+	var data []Value
+	add := func(values []Value, has []bool, editable func(int) bool) {
+		frame, data = append(frame, BoolValue(values != nil)), append(data, BoolValue(values != nil))
+		for i, v := range values {
+			switch {
+			case !has[i]:
+			case editable(i):
+				data = append(data, TextValue(l.Table.Columns[i].Name), v)
+			default:
+				frame = append(frame, TextValue(l.Table.Columns[i].Name), v)
 			}
 		}
 	}
-	h, _ := HashValues(values, nil)
-	return h[:]
+	add(l.Data, l.Has, l.Editable)
+	add(l.Base, l.HadBase, func(int) bool { return false })
+	const half = HashSize / 2
+	h, scratch := HashValues(frame, nil)
+	d, _ := HashValues(data, scratch)
+	return append(slices.Clone(h[:half]), d[:half]...)
+}
+
+// Editable tells whether somebody may write another value into a column of a line's data: not into those of the identity, by which other
+// rows know this one, nor into those that nobody changed, which are not written.
+func (l *Line) Editable(column int) bool {
+	name := l.Table.Columns[column].Name
+	if key := l.Table.Identity(); key != nil && slices.Contains(key.Columns, name) {
+		return false
+	}
+	return l.Op != OpModified || slices.Contains(l.Changed, name)
 }
 
 func (l *Line) appendObject(to []byte, values []Value, has []bool) []byte {
@@ -125,11 +141,11 @@ func (l *Line) appendObject(to []byte, values []Value, has []bool) []byte {
 // appendKey writes the values of the identity; null for a table without one.
 func (l *Line) appendKey(to []byte) []byte {
 	key := l.Table.Identity()
-	values := l.Data
+	values, has := l.Data, l.Has
 	if values == nil {
-		values = l.Base
+		values, has = l.Base, l.HadBase
 	}
-	if key == nil || values == nil {
+	if key == nil || values == nil || l.lacksKey(key, has) {
 		return append(to, "null"...)
 	}
 	to = append(to, '[')
@@ -140,6 +156,11 @@ func (l *Line) appendKey(to []byte) []byte {
 		to = AppendJSON(to, &l.Table.Columns[place], values[place])
 	}
 	return append(to, ']')
+}
+
+// lacksKey tells whether a column of the key is missing: of a deleted row, where the column was added since.
+func (l *Line) lacksKey(key *Key, has []bool) bool {
+	return slices.ContainsFunc(l.Table.Indexes(key.Columns), func(place int) bool { return !has[place] })
 }
 
 func appendStrings(to []byte, list []string) []byte {
@@ -176,8 +197,19 @@ func (m *Model) Finder(table, app, model string) (*Table, error) {
 	case app == "" || model == "":
 		return nil, fmt.Errorf("no table: %w", drivers.ErrInvalid)
 	}
-	// As Django names tables where nothing else is said.
-	return m.Find(strings.ToLower(app + "_" + model))
+	var found []*Table
+	for _, l := range m.Labels {
+		if t := m.Table(l.Table); t != nil && l.App == app && strings.EqualFold(l.Model, model) {
+			found = append(found, t)
+		}
+	}
+	switch len(found) {
+	case 0: // as Django names tables where nothing else is said
+		return m.Find(strings.ToLower(app + "_" + model))
+	case 1:
+		return found[0], nil
+	}
+	return nil, drivers.WithHint(fmt.Errorf("model %s.%s may be %s or %s: %w", app, model, found[0].Name, found[1].Name, drivers.ErrInvalid), "name the table in the line")
 }
 
 // rawLine is a line as it is read.
@@ -228,8 +260,26 @@ func (m *Model) ParseLine(raw []byte) (*Line, error) {
 	if err := l.check(r.PK); err != nil {
 		return nil, err
 	}
-	l.Edited = r.Hash != hex.EncodeToString(l.sum())
+	if l.Edited, err = l.edited(r.Hash); err != nil {
+		return nil, err
+	}
 	return l, nil
+}
+
+// edited compares a line with the hash that it was written with; one that has none was written by somebody.
+func (l *Line) edited(hash string) (bool, error) {
+	if hash == "" {
+		return true, nil
+	}
+	sum := hex.EncodeToString(l.sum())
+	if raw, err := hex.DecodeString(hash); err != nil || len(raw) != HashSize {
+		return false, drivers.WithHint(fmt.Errorf("hash: %w: none that was written by a capture", drivers.ErrInvalid), "leave it as it was; a line of your own has none")
+	}
+	if hash[:HashSize] != sum[:HashSize] {
+		return false, drivers.WithHint(fmt.Errorf("hash: %w: more was edited than values that are to be written", drivers.ErrInvalid),
+			"the key, op, changed, base and the columns that nobody changed stay as they were found; what becomes of the row is said in the decisions")
+	}
+	return hash != sum, nil
 }
 
 const errNotLine wrong = "not a line of a capture"
@@ -257,6 +307,9 @@ func (l *Line) check(pk []json.RawMessage) error {
 	values, has := l.Data, l.Has
 	if values == nil {
 		values, has = l.Base, l.HadBase
+		if pk == nil && l.lacksKey(key, has) {
+			return nil
+		}
 	}
 	for i, place := range l.Table.Indexes(key.Columns) {
 		c := &l.Table.Columns[place]

@@ -72,6 +72,69 @@ func TestLine(t *testing.T) {
 	}
 }
 
+// TestLabels: Django's names lead to tables that have others.
+func TestLabels(t *testing.T) {
+	t.Parallel()
+	m := shopModel()
+	name := m.Tables[0].Name
+	line := func(model string) string { return fmt.Sprintf(`{"app":"Sales","model":%q,"data":{"id":1}}`, model) }
+	if _, err := m.ParseLine([]byte(line("deal"))); !errors.Is(err, drivers.ErrNotFound) {
+		t.Errorf("a model that no table has: %v", err)
+	}
+	m.Labels = []relational.Label{{Table: relational.Name{Name: "gone"}, App: "Sales", Model: "deal"}, {Table: name, App: "Sales", Model: "deal"}}
+	if l, err := m.ParseLine([]byte(line("Deal"))); err != nil || l.Table.Name != name {
+		t.Errorf("a model whose table has another name: %v", err)
+	}
+	if l := m.Label(name); l.Model != "deal" || m.Label(relational.Name{Name: "none"}).App != "" {
+		t.Errorf("label %+v", l)
+	}
+	m.Tables = append([]*relational.Table{{Name: relational.Name{Name: "gone"}}}, m.Tables...)
+	if _, err := m.ParseLine([]byte(line("deal"))); !errors.Is(err, drivers.ErrInvalid) || !strings.Contains(err.Error(), "may be gone or public.shop_order") {
+		t.Errorf("a model that two tables have: %v", err)
+	}
+}
+
+// TestLineTampered: only values that are to be written can be edited. Another row's hash is no better than none.
+func TestLineTampered(t *testing.T) {
+	t.Parallel()
+	m := shopModel()
+	table := m.Tables[0]
+	created := string(relational.AppendLine(nil, &relational.Line{Table: table, Op: relational.OpCreated, Data: order("a"), Has: table.Written()}))
+	modified := string(relational.AppendLine(nil, &relational.Line{
+		Table: table, Op: relational.OpModified, Data: order("a"), Has: table.Written(), Changed: []string{"note"}, Base: order("b"),
+		HadBase: []bool{false, false, false, false, true, false},
+	}))
+	for _, test := range []struct{ line, from, to, want string }{
+		{created, `"note":"a"`, `"note":null`, "edited"},
+		{created, `,"note":"a"`, ``, "edited"},
+		{modified, `"note":"a"`, `"note":"c"`, "edited"},
+		{modified, `"note":"a"`, `"note":"a"`, "as it was"},
+		{modified, `"total":"10.50"`, `"total":"10.51"`, "more was edited"}, // nobody changed it, so it would not be written
+		{modified, `"base":{"note":"b"}`, `"base":{"note":"x"}`, "more was edited"},
+		{modified, `"changed":["note"]`, `"changed":["note","total"]`, "more was edited"},
+		{modified, `"op":"m"`, `"op":"c"`, "more was edited"},
+		{created, `"id":5,`, `"id":6,`, "pk: not valid"},
+		{strings.Replace(created, `"id":5,`, `"id":6,`, 1), `"pk":[5]`, `"pk":[6]`, "more was edited"},
+		{created, `"hash":"`, `"hash":"zz`, "none that was written"},
+		{created, `"hash":"`, `"hash":"00`, "none that was written"},
+	} {
+		if !strings.Contains(test.line, test.from) {
+			t.Fatalf("%s lacks %s", test.line, test.from)
+		}
+		l, err := m.ParseLine([]byte(strings.Replace(test.line, test.from, test.to, 1)))
+		got := "as it was"
+		switch {
+		case err != nil:
+			got = err.Error()
+		case l.Edited:
+			got = "edited"
+		}
+		if !strings.Contains(got, test.want) || err != nil && !errors.Is(err, drivers.ErrInvalid) {
+			t.Errorf("%s for %s: %s, want %s", test.to, test.from, got, test.want)
+		}
+	}
+}
+
 func TestParseLineRefuses(t *testing.T) {
 	t.Parallel()
 	m := shopModel()

@@ -14,6 +14,7 @@ type Mass struct {
 	detectors Detectors
 	tally     *Tally
 	deleted   int64
+	created   int64
 	scratch   []byte
 }
 
@@ -47,14 +48,24 @@ func (m *Mass) Count(ctx context.Context, f *Found) error {
 	case OpDeleted:
 		m.deleted++
 	case OpModified:
-		for _, i := range f.Changed {
+		for _, i := range m.changed(f) {
 			if _, err := m.tally.Add(ctx, m.cell(i, f.Live[i]), 1); err != nil {
 				return err
 			}
 		}
-	case OpCreated, OpSupport, OpChild:
+	case OpCreated:
+		m.created++
+	case OpSupport, OpChild:
 	}
 	return nil
+}
+
+// changed are the places of the columns that were changed. Where nobody knows, the time of it says what has one cause.
+func (m *Mass) changed(f *Found) []int {
+	if f.Changed == nil && m.detectors.Modified != "" {
+		return []int{m.table.Index(m.detectors.Modified)}
+	}
+	return f.Changed
 }
 
 // cell is the key of a column's new value.
@@ -74,12 +85,17 @@ func (m *Mass) Judge(ctx context.Context, f *Found, rows int64) (groups []Group,
 		}
 		return groups, nil, nil
 	}
+	if f.Op == OpCreated && m.table.Identity() == nil && isMass(m.deleted, rows, massDeleted, massDeletedPercent) &&
+		isMass(m.created, rows, massChanged, massChangedPercent) {
+		// Without a key, a change of all rows is seen as if they were deleted, and others made.
+		return []Group{{Op: OpCreated, Rows: m.created}}, nil, nil
+	}
 	if f.Op != OpModified {
 		return nil, nil, nil
 	}
 	genuine := false
 	moment := false
-	for _, i := range f.Changed {
+	for _, i := range m.changed(f) {
 		c := &m.table.Columns[i]
 		n, err := m.tally.Count(ctx, m.cell(i, f.Live[i]))
 		if err != nil {
@@ -94,7 +110,7 @@ func (m *Mass) Judge(ctx context.Context, f *Found, rows int64) (groups []Group,
 		genuine = genuine || !modified
 		left = append(left, i)
 	}
-	if len(groups) > 0 && (moment || !genuine) {
+	if f.Changed == nil || len(groups) > 0 && (moment || !genuine) {
 		left = nil
 	}
 	return groups, left, nil

@@ -23,6 +23,8 @@ type Model struct {
 	Tables []*Table `json:"tables"`
 	// Sequences are sorted by name.
 	Sequences []Sequence `json:"sequences,omitempty"`
+	// Labels are the names that Django has for tables, sorted by the tables' own. No driver knows them: see package declared.
+	Labels []Label `json:"labels,omitempty"`
 	// Omitted is what holds rows, or binds them, and is not in the model, sorted by name: somebody must say so.
 	Omitted []Omitted `json:"omitted,omitempty"`
 }
@@ -31,6 +33,22 @@ type Model struct {
 type Omitted struct {
 	Name
 	Reason string `json:"reason"`
+}
+
+// Label is what Django calls a table: the app and, in small letters, the model.
+type Label struct {
+	Table Name   `json:"table"`
+	App   string `json:"app"`
+	Model string `json:"model"`
+}
+
+// Label returns the names that Django has for a table; empty ones where there are none.
+func (m *Model) Label(table Name) Label {
+	i, ok := slices.BinarySearchFunc(m.Labels, table, func(l Label, n Name) int { return l.Table.Compare(n) })
+	if !ok {
+		return Label{}
+	}
+	return m.Labels[i]
 }
 
 // Name is that of a table or a sequence. Schema is "" where the engine has none.
@@ -47,7 +65,8 @@ func (n Name) String() string {
 	return n.Schema + "." + n.Name
 }
 
-func (n Name) compare(other Name) int {
+// Compare orders names as a Model has them.
+func (n Name) Compare(other Name) int {
 	return cmp.Or(strings.Compare(n.Schema, other.Schema), strings.Compare(n.Name, other.Name))
 }
 
@@ -206,7 +225,7 @@ type Sequence struct {
 
 // Table returns the table of that name; nil where there is none.
 func (m *Model) Table(name Name) *Table {
-	i, ok := slices.BinarySearchFunc(m.Tables, name, func(t *Table, n Name) int { return t.Name.compare(n) })
+	i, ok := slices.BinarySearchFunc(m.Tables, name, func(t *Table, n Name) int { return t.Name.Compare(n) })
 	if !ok {
 		return nil
 	}
@@ -235,14 +254,14 @@ func (m *Model) Find(text string) (*Table, error) {
 	for i, t := range found {
 		names[i] = t.Name.String()
 	}
-	return nil, fmt.Errorf("table %q may be any of %s: %w", text, strings.Join(names, ", "), drivers.ErrInvalid)
+	return nil, drivers.WithHint(fmt.Errorf("table %q may be any of %s: %w", text, strings.Join(names, ", "), drivers.ErrInvalid), "write SCHEMA.TABLE")
 }
 
 // Sort puts tables, keys, edges and sequences in the order that a Model promises. Drivers call it last.
 func (m *Model) Sort() {
-	slices.SortFunc(m.Tables, func(a, b *Table) int { return a.Name.compare(b.Name) })
-	slices.SortFunc(m.Sequences, func(a, b Sequence) int { return a.Name.compare(b.Name) })
-	slices.SortFunc(m.Omitted, func(a, b Omitted) int { return cmp.Or(a.Name.compare(b.Name), strings.Compare(a.Reason, b.Reason)) })
+	slices.SortFunc(m.Tables, func(a, b *Table) int { return a.Name.Compare(b.Name) })
+	slices.SortFunc(m.Sequences, func(a, b Sequence) int { return a.Name.Compare(b.Name) })
+	slices.SortFunc(m.Omitted, func(a, b Omitted) int { return cmp.Or(a.Name.Compare(b.Name), strings.Compare(a.Reason, b.Reason)) })
 	for _, t := range m.Tables {
 		slices.SortFunc(t.Unique, func(a, b Key) int { return strings.Compare(a.Name, b.Name) })
 		slices.SortFunc(t.Foreign, func(a, b Edge) int { return strings.Compare(a.Name, b.Name) })
@@ -254,7 +273,7 @@ func (m *Model) Sort() {
 // Drivers' models are held to it by their tests; one that was read from a capture is checked before it is used.
 func (m *Model) Check() error {
 	for i, t := range m.Tables {
-		if i > 0 && m.Tables[i-1].Name.compare(t.Name) >= 0 {
+		if i > 0 && m.Tables[i-1].Name.Compare(t.Name) >= 0 {
 			return fmt.Errorf("table %s: twice, or not in order: %w", t.Name, drivers.ErrInvalid)
 		}
 		if err := t.check(m); err != nil {

@@ -3,7 +3,6 @@ package relational
 import (
 	"bufio"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -28,12 +27,9 @@ type queued struct {
 }
 
 func newQueue(dir string) (*queue, error) {
-	file, err := os.CreateTemp(dir, "salvor-rows-*")
+	file, err := unnamed(dir)
 	if err != nil {
-		return nil, fmt.Errorf("make a file for rows: %w", err)
-	}
-	if err := os.Remove(file.Name()); err != nil {
-		return nil, errors.Join(fmt.Errorf("make a file for rows: %w", err), file.Close())
+		return nil, err
 	}
 	return &queue{file: file, out: bufio.NewWriterSize(io.NewOffsetWriter(file, 0), 64<<10)}, nil
 }
@@ -55,7 +51,7 @@ func (q *queue) push(row *queued) error {
 		n, err := q.out.Write(piece)
 		q.end += int64(n)
 		if err != nil {
-			return fmt.Errorf("keep a row: %w", err)
+			return fmt.Errorf("keep a row: %w", noSpace(err))
 		}
 	}
 	return nil
@@ -67,7 +63,7 @@ func (q *queue) pop(rows int, size int64) ([]*queued, error) {
 		return nil, nil
 	}
 	if err := q.out.Flush(); err != nil {
-		return nil, fmt.Errorf("keep rows: %w", err)
+		return nil, fmt.Errorf("keep rows: %w", noSpace(err))
 	}
 	in := bufio.NewReaderSize(io.NewSectionReader(q.file, q.at, q.end-q.at), 64<<10)
 	var list []*queued
@@ -104,43 +100,10 @@ func (q *queue) pop(rows int, size int64) ([]*queued, error) {
 var errQueue = fmt.Errorf("read a row back: %w", drivers.ErrCorrupt)
 
 func parseQueued(b []byte) (*queued, error) {
-	number := func() (n uint64, ok bool) {
-		n, size := binary.Uvarint(b)
-		if size <= 0 {
-			return 0, false
-		}
-		b = b[size:]
-		return n, true
-	}
-	text := func() (s []byte, ok bool) {
-		n, ok := number()
-		if !ok || n > uint64(len(b)) {
-			return nil, false
-		}
-		s, b = b[:n:n], b[n:]
-		return s, true
-	}
-	schema, ok := text()
-	name, okName := text()
-	depth, okDepth := number()
-	count, okCount := number()
-	if !ok || !okName || !okDepth || !okCount || count > uint64(len(b)) {
+	d := decoder{rest: b}
+	row := &queued{table: Name{string(d.text()), string(d.text())}, depth: d.count(), values: d.values()}
+	if d.bad {
 		return nil, errQueue
-	}
-	row := &queued{table: Name{string(schema), string(name)}, depth: int(depth)} //nolint:gosec // what push wrote
-	row.values = make([]Value, count)
-	for i := range row.values {
-		if len(b) == 0 {
-			return nil, errQueue
-		}
-		row.values[i].Kind = Kind(b[0])
-		b = b[1:]
-		if row.values[i].Kind == Null {
-			continue
-		}
-		if row.values[i].Text, ok = text(); !ok {
-			return nil, errQueue
-		}
 	}
 	return row, nil
 }

@@ -2,6 +2,7 @@ package relational
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -61,7 +62,13 @@ func (e *Edge) single(parent *Table, values []Value) (lists [][]Value) {
 func (e *Edge) sources(child, parent *Table, values []Value) ([]Value, bool) {
 	list := make([]Value, len(e.Columns))
 	for i, place := range parent.Indexes(e.ParentColumns) {
-		v, ok := Convert(values[place], &child.Columns[child.Index(e.Columns[i])])
+		v := values[place]
+		if e.Kind == EdgeGeneric && isPlainUUID(&parent.Columns[place]) && len(v.Text) == plainUUID {
+			if id, err := uuid.ParseBytes(v.Text); err == nil {
+				v = TextValue(id.String()) // as Django writes it beside a content type; a column of such is written plain again
+			}
+		}
+		v, ok := Convert(v, &child.Columns[child.Index(e.Columns[i])])
 		if !ok {
 			return nil, false
 		}
@@ -75,6 +82,11 @@ func (e *Edge) sources(child, parent *Table, values []Value) ([]Value, bool) {
 func Convert(v Value, c *Column) (_ Value, ok bool) {
 	if v.Kind == Null {
 		return v, false
+	}
+	if isPlainUUID(c) && len(v.Text) != plainUUID {
+		if id, err := uuid.ParseBytes(v.Text); err == nil {
+			return TextValue(hex.EncodeToString(id[:])), true
+		}
 	}
 	if c.Dynamic {
 		return dynamic(v, c), true
@@ -110,6 +122,12 @@ func Convert(v Value, c *Column) (_ Value, ok bool) {
 	}
 	return Value{Text, v.Text}, v.Kind != Bytes
 }
+
+// plainUUID is the length of a UUID without dashes.
+const plainUUID = 32
+
+// isPlainUUID tells whether a column is of the type in which Django keeps UUIDs without dashes, where the database has none of its own.
+func isPlainUUID(c *Column) bool { return strings.EqualFold(c.SQL, "char(32)") }
 
 // dynamic makes a value what a column of SQLite would make of it, where that can be told: it compares a text with a column of numbers
 // as a number, and the other way around.

@@ -1,14 +1,14 @@
 package relational
 
 import (
+	"bufio"
 	"context"
-	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"math/bits"
 	"os"
-	"path/filepath"
-
-	_ "modernc.org/sqlite" // the file that keys are spilled to
 )
 
 // Tally counts keys. It is held in memory up to a budget, and in a file beyond it, so that a set of any size can be kept. It is
@@ -58,7 +58,7 @@ func (t *Tally) Count(ctx context.Context, key []byte) (int64, error) { return t
 
 // spill moves everything into a file.
 func (t *Tally) spill(ctx context.Context) error {
-	f, err := newTallyFile(ctx, t.dir)
+	f, err := newTallyFile(t.dir, max(tallyBits, bits.Len(uint(len(t.counts)))+1))
 	if err != nil {
 		return err
 	}
@@ -85,94 +85,130 @@ func (t *Tally) Close() error {
 	return f.close()
 }
 
-// tallyFile is a table in a SQLite database: a tree on disk of which the parts in use are in memory.
+// tallyFile is a table of the hashes of keys in a file without a name: whatever happens, nothing of it is left. A key's place is told by
+// the first bits of its hash; where that is taken, it is the next one that is free. What is in use, the system keeps in memory.
 type tallyFile struct {
-	dir string
-	db  *sql.DB
-	tx  *sql.Tx
-	set *sql.Stmt
-	get *sql.Stmt
-	del *sql.Stmt
+	dir     string
+	file    *os.File
+	bits    int // there are 2^bits places, and behind them those of keys that were pushed over the end
+	used    int64
+	scratch []byte
 }
 
-func newTallyFile(ctx context.Context, dir string) (_ *tallyFile, err error) {
-	f := &tallyFile{}
-	if f.dir, err = os.MkdirTemp(dir, "salvor-keys-*"); err != nil {
+const (
+	tallyBits = 12 // at first
+	tallySlot = HashSize + 8
+	tallyPage = 32 * tallySlot // is read at a time: few keys are further from their places
+)
+
+func newTallyFile(dir string, bits int) (*tallyFile, error) {
+	file, err := os.CreateTemp(dir, "salvor-keys-*")
+	if err != nil {
 		return nil, fmt.Errorf("make a file for keys: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("make a file for keys: %w", errors.Join(err, f.close()))
-		}
-	}()
-	// Nobody needs the file after a crash, so nothing is done to keep it whole.
-	pragmas := "?_pragma=journal_mode(off)&_pragma=synchronous(off)&_pragma=locking_mode(exclusive)&_pragma=cache_size(-16384)"
-	if f.db, err = sql.Open("sqlite", "file:"+filepath.Join(f.dir, "keys")+pragmas); err != nil {
-		return nil, err
+	if err := os.Remove(file.Name()); err != nil {
+		return nil, errors.Join(fmt.Errorf("make a file for keys: %w", err), file.Close())
 	}
-	f.db.SetMaxOpenConns(1)
-	// The transaction outlives the call that makes it.
-	if f.tx, err = f.db.BeginTx(context.WithoutCancel(ctx), nil); err != nil {
-		return nil, err
-	}
-	if _, err = f.tx.ExecContext(ctx, "CREATE TABLE k (key BLOB PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID"); err != nil {
-		return nil, err
-	}
-	for _, s := range []struct {
-		to  **sql.Stmt
-		sql string
-	}{
-		{&f.set, "INSERT INTO k VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET n = n + ?2 RETURNING n"},
-		{&f.get, "SELECT n FROM k WHERE key = ?1"},
-		{&f.del, "DELETE FROM k WHERE key = ?1"},
-	} {
-		if *s.to, err = f.tx.PrepareContext(context.WithoutCancel(ctx), s.sql); err != nil { //nolint:sqlclosecheck // close does
-			return nil, err
-		}
-	}
-	return f, nil
+	return &tallyFile{dir: dir, file: file, bits: bits}, nil
 }
+
+func (f *tallyFile) close() error { return f.file.Close() }
 
 func (f *tallyFile) add(ctx context.Context, key []byte, delta int64) (n int64, err error) {
-	if err := ctx.Err(); err != nil {
+	if ctx.Err() != nil {
 		return 0, context.Cause(ctx)
 	}
-	if key == nil {
-		key = []byte{}
+	var h Hash
+	h, f.scratch = HashValues([]Value{{Bytes, key}}, f.scratch)
+	at, n, known, err := f.find(h)
+	if err != nil || delta == 0 {
+		return n, err
 	}
-	ctx = context.WithoutCancel(ctx) // a statement that is cut short would end the transaction
-	if delta == 0 {
-		if err := f.get.QueryRowContext(ctx, key).Scan(&n); err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return 0, fmt.Errorf("look up a key: %w", err)
-		}
-		return n, nil
+	if err := f.put(at, h, n+delta, known); err != nil {
+		return 0, err
 	}
-	if err := f.set.QueryRowContext(ctx, key, delta).Scan(&n); err != nil {
-		return 0, fmt.Errorf("keep a key: %w", err)
+	if f.used*4 > 3<<f.bits {
+		err = f.grow(ctx)
 	}
-	if n == 0 {
-		if _, err := f.del.ExecContext(ctx, key); err != nil {
-			return 0, fmt.Errorf("drop a key: %w", err)
-		}
-	}
-	return n, nil
+	return n + delta, err
 }
 
-func (f *tallyFile) close() error {
-	var errs []error
-	for _, s := range []*sql.Stmt{f.set, f.get, f.del} {
-		if s != nil {
-			errs = append(errs, s.Close())
+// find returns a key's place and count, or the place that it would have. A count of 0 keeps its place: keys that were pushed over it
+// would not be found otherwise.
+func (f *tallyFile) find(h Hash) (at, n int64, known bool, err error) {
+	var page [tallyPage]byte
+	for at = f.home(h); ; {
+		size, err := f.file.ReadAt(page[:], at*tallySlot)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return 0, 0, false, fmt.Errorf("look up a key: %w", err)
+		}
+		clear(page[size:]) // what was never written is free
+		for i := 0; i < len(page); i += tallySlot {
+			switch Hash(page[i : i+HashSize]) {
+			case h:
+				return at, countIn(page[i:]), true, nil
+			case Hash{}:
+				return at, 0, false, nil
+			}
+			at++
 		}
 	}
-	if f.tx != nil {
-		errs = append(errs, f.tx.Rollback())
+}
+
+// home is where a hash would be if nothing else were there.
+func (f *tallyFile) home(h Hash) int64 {
+	return int64(binary.BigEndian.Uint64(h[:]) >> (64 - f.bits)) //nolint:gosec // less than 64 bits
+}
+
+// countIn is the count in a place.
+func countIn(slot []byte) int64 {
+	return int64(binary.BigEndian.Uint64(slot[HashSize:])) //nolint:gosec // as put wrote it
+}
+
+func (f *tallyFile) put(at int64, h Hash, n int64, known bool) error {
+	var slot [tallySlot]byte
+	copy(slot[:], h[:])
+	binary.BigEndian.PutUint64(slot[HashSize:], uint64(n)) //nolint:gosec // all bits are kept
+	if _, err := f.file.WriteAt(slot[:], at*tallySlot); err != nil {
+		return fmt.Errorf("keep a key: %w", err)
 	}
-	if f.db != nil {
-		errs = append(errs, f.db.Close())
+	if !known {
+		f.used++
 	}
-	if f.dir != "" {
-		errs = append(errs, os.RemoveAll(f.dir))
+	return nil
+}
+
+// grow moves everything into a file of twice the places, but for keys that count 0. The old places follow each other as the new ones do.
+func (f *tallyFile) grow(ctx context.Context) (err error) {
+	larger, err := newTallyFile(f.dir, f.bits+1)
+	if err != nil {
+		return err
 	}
-	return errors.Join(errs...)
+	old := *f
+	defer func() { err = errors.Join(err, old.close()) }()
+	end, err := old.file.Seek(0, io.SeekEnd)
+	if err != nil {
+		old = *larger
+		return fmt.Errorf("move keys: %w", err)
+	}
+	in := bufio.NewReaderSize(io.NewSectionReader(old.file, 0, end), 1<<20)
+	for range end / tallySlot {
+		var slot [tallySlot]byte
+		_, err := io.ReadFull(in, slot[:])
+		if h, n := Hash(slot[:HashSize]), countIn(slot[:]); err == nil && h != (Hash{}) && n != 0 {
+			var at int64
+			if at, _, _, err = larger.find(h); err == nil {
+				err = larger.put(at, h, n, false)
+			}
+		}
+		if err == nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			old = *larger
+			return fmt.Errorf("move keys: %w", err)
+		}
+	}
+	*f = *larger
+	return nil
 }

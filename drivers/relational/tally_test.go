@@ -3,6 +3,7 @@ package relational_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"testing"
 
@@ -71,5 +72,41 @@ func TestTallySpills(t *testing.T) {
 		if _, err := tally.Add(t.Context(), []byte("a"), 1); err == nil {
 			t.Error("a file is made in a directory that is not there")
 		}
+	}
+}
+
+// TestTallyGrows: a file of more keys than it was made for has all of them, and their counts.
+func TestTallyGrows(t *testing.T) {
+	t.Parallel()
+	tally := relational.NewTally(t.TempDir(), 0)
+	defer func() {
+		if err := tally.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	const keys = 20_000
+	key := func(i int) []byte { return fmt.Appendf(nil, "key %d", i) }
+	for round := range 3 {
+		for i := range keys {
+			delta := int64(i)
+			if round == 1 && i%3 == 0 {
+				delta = -delta // as often as it was added
+			}
+			if _, err := tally.Add(t.Context(), key(i), delta); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i := range keys {
+		want := int64(3 * i)
+		if i%3 == 0 {
+			want = int64(i)
+		}
+		if n, err := tally.Count(t.Context(), key(i)); err != nil || n != want {
+			t.Fatalf("key %d counts %d, want %d: %v", i, n, want, err)
+		}
+	}
+	if n, err := tally.Count(t.Context(), []byte("none")); n != 0 || err != nil {
+		t.Errorf("a key that is not there counts %d: %v", n, err)
 	}
 }

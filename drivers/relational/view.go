@@ -2,6 +2,7 @@ package relational
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"salvor/drivers"
@@ -109,4 +110,21 @@ type Row struct {
 	Answers []Answer
 	// Asked is the place of the lookup's list that the row has. A row that has several comes several times.
 	Asked int
+}
+
+// Joiner is a source whose views other processes can read from, on any host that reaches it.
+type Joiner interface {
+	Source
+
+	// JoinView opens another view of the moment that a ticket of [Shared] stands for. It returns [drivers.ErrViewLost] where that moment can
+	// no longer be seen. The caller ends the view; that the moment lasted is for the first view's End to say.
+	JoinView(ctx context.Context, ticket json.RawMessage) (View, error)
+}
+
+// Shared is a view that others can join.
+type Shared interface {
+	View
+
+	// Ticket describes the view for [Joiner]'s JoinView: a few hundred bytes of JSON without secrets.
+	Ticket() json.RawMessage
 }

@@ -52,6 +52,16 @@ func TestRelational(t *testing.T) {
 				Moment: "DATETIME", Wall: "DATETIME", Date: "DATE",
 				Text: "TEXT", Int: "INTEGER", Decimal: "DECIMAL(10,2)", Float: "REAL", Bytes: "BLOB", Bool: "BOOLEAN", BytesLiteral: "x'%s'",
 				Serial: `"id" INTEGER PRIMARY KEY AUTOINCREMENT`, Generated: `"twice" INTEGER GENERATED ALWAYS AS ("n" * 2) VIRTUAL`,
+				Session: func(t *testing.T, source string) func(...string) {
+					t.Helper()
+					db := application(t, source)
+					return func(statements ...string) {
+						t.Helper()
+						execAll(t, db, statements...)
+					}
+				},
+				UUID: "char(32)", JSON: map[string]bool{"TEXT": true, "JSON": true}, Digits: map[string]bool{"DECIMAL(10,2)": false, "REAL": false, "": false},
+				Cascade:        "PRAGMA foreign_keys = on",
 				NoNegativeZero: true, Key: "TEXT", Deep: deep,
 				Trigger: []string{`CREATE TRIGGER "copy" AFTER INSERT ON "t" BEGIN INSERT INTO "log" VALUES (NEW."id"); END`},
 				Faithful: []drivertest.Faithful{
@@ -70,6 +80,7 @@ func TestRelational(t *testing.T) {
 			t.Run("Rows", func(t *testing.T) { t.Parallel(); drivertest.Relational(t, h) })
 			t.Run("Compare", func(t *testing.T) { t.Parallel(); drivertest.Compare(t, h) })
 			t.Run("Close", func(t *testing.T) { t.Parallel(); drivertest.Close(t, h) })
+			t.Run("Damage", func(t *testing.T) { t.Parallel(); drivertest.Damage(t, h) })
 			t.Run("Random", func(t *testing.T) { t.Parallel(); drivertest.Random(t, h, 60) })
 			t.Run("RandomMerge", func(t *testing.T) { t.Parallel(); drivertest.RandomMerge(t, h, 40) })
 			t.Run("MergeConflicts", func(t *testing.T) { t.Parallel(); drivertest.MergeConflicts(t, h) })
@@ -245,5 +256,48 @@ func TestMarksOfSQLite(t *testing.T) {
 		if err := rows.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestUnreadableTimes: rows whose time of creation is none are counted, and neither taken for new in silence nor left out in silence.
+func TestUnreadableTimes(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "app.db")
+	execAll(t, application(t, path),
+		"CREATE TABLE t (id INTEGER PRIMARY KEY, created_at DATETIME, updated_at DATETIME)",
+		"INSERT INTO t VALUES (1, 'soon', NULL), (2, '30/11/2026', 'x'), (3, x'00', 5), (4, '2026-11-30 11:00:00', NULL), (5, '2026-11-01 00:00:00', 'never'), (6, '', NULL)",
+	)
+	s, err := open(drivers.Spec{Node: "db", Source: secret.New(path)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := s.Observe(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := v.End(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	m, err := v.Model(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	detectors, err := m.Tables[0].Detect(relational.Detectors{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := relational.Comparison{Live: v, Table: m.Tables[0], Detectors: detectors, Since: time.Date(2026, 11, 30, 10, 0, 0, 0, time.UTC), Scratch: t.TempDir()}
+	var got []string
+	coverage, err := c.Run(t.Context(), func(f *relational.Found) error {
+		got = append(got, string(f.Op)+string(f.Live[0].Text))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"c4"}, got); diff != "" || coverage.NoTime != 4 || coverage.Created != 1 {
+		t.Errorf("found (-want +got):\n%s%+v", diff, coverage)
 	}
 }

@@ -25,6 +25,7 @@ package sqlite
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,16 +35,23 @@ import (
 	"time"
 
 	"salvor/drivers"
+	"salvor/drivers/relational/declared"
 )
 
 // Kind returns what a registry needs to know of this driver.
 func Kind() drivers.Kind {
 	return drivers.Kind{
-		Name:   "sqlite",
-		Scheme: "sqlite",
-		Shape:  drivers.ShapeStream,
-		Holds:  true,
-		Local:  func(string) bool { return true },
+		Name:      "sqlite",
+		Scheme:    "sqlite",
+		Shape:     drivers.ShapeStream,
+		Holds:     true,
+		Local:     func(string) bool { return true },
+		ScratchIn: func(dir, name string) string { return filepath.Join(dir, name) },
+		Options:   []string{declared.Key},
+		Check: func(raw json.RawMessage) error {
+			_, err := declared.FromNode(raw)
+			return err
+		},
 		Open: func(_ context.Context, spec drivers.Spec) (drivers.Source, error) {
 			return open(spec)
 		},

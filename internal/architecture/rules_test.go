@@ -32,6 +32,7 @@ func rooms() map[string][]string {
 		"github.com/redis/go-redis":     {"tasks", "internal/testenv"},
 		"github.com/spf13/cobra":        {"cmd"},
 		"gocloud.dev":                   {"archive", "cmd", "drivers"},
+		"modernc.org/sqlite":            {"cmd", "drivers/sqlite", "internal/bench"},
 	}
 }
 

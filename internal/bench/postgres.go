@@ -45,7 +45,8 @@ func postgresDatabases() []postgresDatabase {
 	}
 }
 
-// postgres compares the product with pg_dump and pg_restore. The product hashes every stored byte and every row meanwhile.
+// postgres compares the product with pg_dump and pg_restore. The product hashes every stored byte and every row meanwhile, and
+// a database that it has restored has statistics.
 func (b *bench) postgres(ctx context.Context) (err error) {
 	s, err := b.newPostgres(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -155,7 +156,7 @@ func (s *postgresServer) compare(ctx context.Context, d postgresDatabase) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, clean()) }()
-	var ours, plain, fast, back, theirs []usage
+	var ours, plain, fast, back, theirs, analyzed []usage
 	sizes := map[string]int64{}
 	for range s.b.rounds {
 		for _, turn := range []struct {
@@ -200,6 +201,12 @@ func (s *postgresServer) compare(ctx context.Context, d postgresDatabase) (err e
 			return err
 		}
 		theirs = append(theirs, u)
+		more, err := s.client(ctx, "vacuumdb", "--analyze-only", "-j2", "-q", "-d", "copied")
+		if err != nil {
+			return err
+		}
+		u.wall, u.processor = u.wall+more.wall, u.processor+more.processor
+		analyzed = append(analyzed, u)
 	}
 	b := s.b
 	for name, n := range sizes {
@@ -208,6 +215,7 @@ func (s *postgresServer) compare(ctx context.Context, d postgresDatabase) (err e
 	figure(b, "dump of "+d.what+", salvor to pg_dump -Fd -j2", paired(ours, plain), d.dump)
 	figure(b, "dump of "+d.what+", salvor to pg_dump -Fd -j2 -Z1", paired(ours, fast), d.dump1)
 	figure(b, "restore of "+d.what+", salvor to pg_restore -j2", paired(back, theirs), d.restored)
+	b.note("restore of %s, salvor to pg_restore -j2 and vacuumdb --analyze-only -j2, which it does too: %.2fx", d.what, paired(back, analyzed))
 	figure(b, "dump of "+d.what+", salvor, most resident memory", largest(ours), residentLimit)
 	figure(b, "restore of "+d.what+", salvor, most resident memory", largest(back), residentLimit)
 	for _, m := range []struct {

@@ -196,6 +196,22 @@ func (r *round) restoreArgs() []string {
 	return []string{"restore", "--archive", r.archive, "--quiet", "--into", "site=" + filepath.Join(r.dir, "new.db"), "--into", "files=" + filepath.Join(r.dir, "new")}
 }
 
+// noNotes fails if the archive keeps notes of what a run has restored. Those of a run that is reported may be there: the program
+// may be killed between the report and their removal.
+func (r *round) noNotes(t *testing.T) {
+	t.Helper()
+	left, err := filepath.Glob(filepath.Join(r.archive, "runs", "*.restored"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, note := range left {
+		run, _, _ := strings.Cut(filepath.Base(note), ".")
+		if reports, err := filepath.Glob(filepath.Join(r.archive, "runs", run+"*.json")); err != nil || len(reports) == 0 {
+			t.Fatalf("the archive keeps %s of a run without a report, %v", note, err)
+		}
+	}
+}
+
 // call runs the program, and kills it after a while unless that is 0. The code is -1 for one that was killed.
 func (r *round) call(t *testing.T, after time.Duration, args ...string) (stdout, stderr string, code int) {
 	t.Helper()

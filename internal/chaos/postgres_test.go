@@ -151,10 +151,7 @@ func (r *postgresRound) compare(t *testing.T) {
 	if left := s.Query("postgres", "SELECT COALESCE(string_agg(datname, ' '), '') FROM pg_database WHERE datname LIKE 'salvor%'"); left != "" {
 		t.Fatalf("databases are left: %s", left)
 	}
-	left, err := filepath.Glob(filepath.Join(r.archive, "runs", "*.restored"))
-	if err != nil || len(left) > 0 {
-		t.Fatalf("the archive keeps %v, %v", left, err)
-	}
+	r.noNotes(t)
 }
 
 // TestPostgresKills kills dumps, restores and resumes of a database at random moments.

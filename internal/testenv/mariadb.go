@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -50,19 +49,12 @@ const MariaDBUser = "salvor_test"
 
 // MariaDBServer is a private MariaDB or MySQL. Its methods fail the test where they cannot do their work.
 type MariaDBServer struct {
-	// Dir holds the server's data in Dir/data, and its socket.
-	Dir string
-	// Port is the server's port on the loopback interface.
-	Port int
+	database
 	// MySQL tells that the server is MySQL, not MariaDB.
 	MySQL bool
 
-	t       testing.TB
-	user    *user
 	options MariaDBOptions
 	program string // mariadbd or mysqld, with its path
-	process *process
-	names   atomic.Int64
 }
 
 // MariaDB starts a private MariaDB, or a MySQL where the programs are that, which ends with the test. It never runs as root.
@@ -71,7 +63,8 @@ func MariaDB(t testing.TB, o MariaDBOptions) *MariaDBServer {
 	if o.Bin == "" {
 		o.Bin = os.Getenv(MariaDBBin)
 	}
-	s := &MariaDBServer{t: t, options: o}
+	s := &MariaDBServer{database: database{t: t, name: "mariadb"}, options: o}
+	s.do = s.query
 	if o.Bin != "" {
 		s.program = Program(t, "mariadb", filepath.Join(o.Bin, "mariadbd"), filepath.Join(o.Bin, "mysqld"))
 		s.MySQL = filepath.Base(s.program) == "mysqld"
@@ -79,33 +72,18 @@ func MariaDB(t testing.TB, o MariaDBOptions) *MariaDBServer {
 		s.program = Program(t, "mariadb", "mariadbd", "/usr/sbin/mariadbd", "/usr/libexec/mariadbd")
 		s.options.Bin = filepath.Dir(Program(t, "mariadb", "mariadb-install-db"))
 	}
-	var err error
-	if s.user, err = lesser(); err != nil {
-		t.Fatalf("start mariadb: %v", err)
+	err := s.place(func() { s.stop(syscall.SIGKILL) })
+	if err == nil {
+		err = s.initialise()
 	}
-	dir, err := makeDir(s.user)
 	if err != nil {
 		t.Fatalf("start mariadb: %v", err)
 	}
-	s.Dir = dir.path
-	t.Cleanup(func() {
-		s.stop(syscall.SIGKILL)
-		dir.remove()
+	onFreePort(t, s.name, func(port int) error {
+		s.Port = port
+		return s.start()
 	})
-	if err := s.initialise(); err != nil {
-		t.Fatalf("start mariadb: %v", err)
-	}
-	const attempts = 5 // another process may take the port in between
-	for try := 1; ; try++ {
-		s.Port = FreePort(t)
-		err := s.start()
-		if err == nil {
-			return s
-		}
-		if try == attempts {
-			t.Fatalf("start mariadb: %v", err)
-		}
-	}
+	return s
 }
 
 // initFile holds what a server does before anybody connects.
@@ -122,12 +100,8 @@ func (s *MariaDBServer) initialise() error {
 	}
 	// A line is a statement here.
 	statements := fmt.Sprintf("CREATE USER IF NOT EXISTS '%[1]s'@'%%' IDENTIFIED BY %[2]s;\nGRANT ALL PRIVILEGES ON *.* TO '%[1]s'@'%%' WITH GRANT OPTION;\n",
-		MariaDBUser, quoteMariaDB(s.options.Password))
+		MariaDBUser, quoted(s.options.Password))
 	return s.user.write(filepath.Join(s.Dir, initFile), []byte(statements))
-}
-
-func quoteMariaDB(text string) string {
-	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text) + "'"
 }
 
 // arguments are the server's options. Those that begin with "loose" are unknown to one of the two flavours, or to a version.
@@ -176,41 +150,18 @@ func fastMariaDB() []string {
 
 func (s *MariaDBServer) socket() string { return filepath.Join(s.Dir, "socket") }
 
-func (s *MariaDBServer) start() error {
-	p, err := startAs(s.user, s.Dir, s.program, s.arguments()...)
-	if err != nil {
+func (s *MariaDBServer) start() (err error) {
+	if s.process, err = startAs(s.user, s.Dir, s.program, s.arguments()...); err != nil {
 		return err
 	}
-	s.process = p
-	deadline := time.Now().Add(60 * time.Second)
-	for {
+	err = s.process.untilItAnswers(s.t.Context(), 60*time.Second, func() error {
 		_, err := s.Do(s.t.Context(), "", "DO 1")
-		if err == nil {
-			_ = os.Remove(filepath.Join(s.Dir, initFile)) // it is done
-			return nil
-		}
-		if !p.alive() {
-			return fmt.Errorf("it ended at once: %s", p.log)
-		}
-		if time.Now().After(deadline) {
-			p.kill()
-			return fmt.Errorf("it does not answer: %w: %s", err, p.log)
-		}
-		pause(s.t.Context(), 5*time.Millisecond)
+		return err
+	})
+	if err == nil {
+		_ = os.Remove(filepath.Join(s.Dir, initFile)) // it is done
 	}
-}
-
-// stop ends the server by a signal and waits; what does not end is killed.
-func (s *MariaDBServer) stop(sig syscall.Signal) {
-	if s.process == nil || !s.process.alive() {
-		return
-	}
-	_ = s.process.cmd.Process.Signal(sig) // it may be gone
-	select {
-	case <-s.process.exited:
-	case <-time.After(60 * time.Second):
-		s.process.kill()
-	}
+	return err
 }
 
 // Shutdown ends the server as an administrator does: connections are cut, data is safe.
@@ -234,12 +185,6 @@ func (s *MariaDBServer) Restart(settings ...string) {
 		s.t.Fatalf("restart mariadb: %v", err)
 	}
 }
-
-// Log returns the end of what the server said.
-func (s *MariaDBServer) Log() string { return s.process.log.String() }
-
-// Pid returns the server's process id.
-func (s *MariaDBServer) Pid() int { return s.process.cmd.Process.Pid }
 
 // URL returns the URL of a database by TCP, with the password of MariaDBUser.
 func (s *MariaDBServer) URL(database string) string {
@@ -268,9 +213,6 @@ func (s *MariaDBServer) url(host, database, user, password string, query url.Val
 	return u.String()
 }
 
-// NewName returns a name that no database of the server has.
-func (s *MariaDBServer) NewName() string { return fmt.Sprintf("db%d", s.names.Add(1)) }
-
 // NewDatabase makes an empty database and returns its name. It is dropped with the server.
 func (s *MariaDBServer) NewDatabase() string {
 	s.t.Helper()
@@ -279,26 +221,8 @@ func (s *MariaDBServer) NewDatabase() string {
 	return name
 }
 
-// Exec runs SQL statements in a database, or in none.
-func (s *MariaDBServer) Exec(database, sql string) {
-	s.t.Helper()
-	if _, err := s.Do(s.t.Context(), database, sql); err != nil {
-		s.t.Fatalf("mariadb: %v\n%s", err, sql)
-	}
-}
-
-// Query runs a query and returns its rows, one a line, with | between the columns and NULL as such.
-func (s *MariaDBServer) Query(database, sql string) string {
-	s.t.Helper()
-	text, err := s.Do(s.t.Context(), database, sql)
-	if err != nil {
-		s.t.Fatalf("mariadb: %v\n%s", err, sql)
-	}
-	return text
-}
-
-// Do runs SQL statements in one session and returns the rows of all, as Query does.
-func (s *MariaDBServer) Do(ctx context.Context, database, statements string) (_ string, err error) {
+// query is what Do does; a database of "" is none.
+func (s *MariaDBServer) query(ctx context.Context, database, statements string) (_ string, err error) {
 	config := mysql.NewConfig()
 	config.Net, config.Addr, config.User, config.Passwd, config.DBName = "unix", s.socket(), MariaDBUser, s.options.Password, database
 	config.MultiStatements, config.AllowNativePasswords, config.Logger = true, true, &mysql.NopLogger{}

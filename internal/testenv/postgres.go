@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -39,18 +38,11 @@ type PostgresOptions struct {
 
 // PostgresServer is a private PostgreSQL. Its methods fail the test where they cannot do their work.
 type PostgresServer struct {
-	// Dir holds the server's data in Dir/data, and its socket.
-	Dir string
+	database
 	// Bin holds the programs of the server's version.
 	Bin string
-	// Port is the server's port, on the loopback interface and of the socket.
-	Port int
 
-	t       testing.TB
-	user    *user
 	options PostgresOptions
-	process *process
-	names   atomic.Int64
 }
 
 // PostgresUser is the superuser of private servers.
@@ -93,33 +85,23 @@ func Postgres(t testing.TB, o PostgresOptions) *PostgresServer {
 		bin = bins[0]
 	}
 	Program(t, "postgres", filepath.Join(bin, "initdb"))
-	u, err := lesser()
+	s, err := newPostgres(t, bin, o)
+	if err == nil {
+		err = s.initialise()
+	}
 	if err != nil {
 		t.Fatalf("start postgres: %v", err)
 	}
-	dir, err := makeDir(u)
-	if err != nil {
-		t.Fatalf("start postgres: %v", err)
-	}
-	s := &PostgresServer{Dir: dir.path, Bin: bin, t: t, user: u, options: o}
-	t.Cleanup(func() {
-		s.stop(syscall.SIGQUIT)
-		dir.remove()
-	})
-	if err := s.initialise(); err != nil {
-		t.Fatalf("start postgres: %v", err)
-	}
-	const attempts = 5 // another process may take the port in between
-	for try := 1; ; try++ {
-		s.Port = FreePort(t)
-		err := s.start()
-		if err == nil {
-			return s
-		}
-		if try == attempts {
-			t.Fatalf("start postgres: %v", err)
-		}
-	}
+	onFreePort(t, s.name, s.startOn)
+	return s
+}
+
+// newPostgres makes the place of a server that ends with the test.
+func newPostgres(t testing.TB, bin string, o PostgresOptions) (*PostgresServer, error) {
+	t.Helper()
+	s := &PostgresServer{database: database{t: t, name: "postgres"}, Bin: bin, options: o}
+	s.do = s.query
+	return s, s.place(func() { s.stop(syscall.SIGQUIT) })
 }
 
 func (s *PostgresServer) initialise() error {
@@ -176,27 +158,17 @@ func (s *PostgresServer) run(program string, args ...string) (string, error) {
 	return string(out), err
 }
 
-func (s *PostgresServer) start() error {
-	p, err := startAs(s.user, s.Dir, filepath.Join(s.Bin, "postgres"), "-D", filepath.Join(s.Dir, "data"), "-p", strconv.Itoa(s.Port))
+func (s *PostgresServer) startOn(port int) error {
+	s.Port = port
+	return s.start()
+}
+
+func (s *PostgresServer) start() (err error) {
+	s.process, err = startAs(s.user, s.Dir, filepath.Join(s.Bin, "postgres"), "-D", filepath.Join(s.Dir, "data"), "-p", strconv.Itoa(s.Port))
 	if err != nil {
 		return err
 	}
-	s.process = p
-	deadline := time.Now().Add(60 * time.Second)
-	for {
-		err := s.ping()
-		if err == nil {
-			return nil
-		}
-		if !p.alive() {
-			return fmt.Errorf("it ended at once: %s", p.log)
-		}
-		if time.Now().After(deadline) {
-			p.kill()
-			return fmt.Errorf("it does not answer: %w: %s", err, p.log)
-		}
-		pause(s.t.Context(), 10*time.Millisecond)
-	}
+	return s.process.untilItAnswers(s.t.Context(), 60*time.Second, s.ping)
 }
 
 func (s *PostgresServer) ping() error {
@@ -207,20 +179,6 @@ func (s *PostgresServer) ping() error {
 		return err
 	}
 	return conn.Close(ctx)
-}
-
-// stop ends the server by a signal to its postmaster and waits; what does not end is killed.
-func (s *PostgresServer) stop(sig syscall.Signal) {
-	if s.process == nil || !s.process.alive() {
-		return
-	}
-	_ = s.process.cmd.Process.Signal(sig) // it may be gone
-	select {
-	case <-s.process.exited:
-	case <-time.After(20 * time.Second):
-		_ = syscall.Kill(-s.process.cmd.Process.Pid, syscall.SIGKILL)
-		<-s.process.exited
-	}
 }
 
 // Shutdown ends the server as an administrator does who does not wait: connections are cut, data is safe.
@@ -243,12 +201,6 @@ func (s *PostgresServer) Restart() {
 		s.t.Fatalf("restart postgres: %v", err)
 	}
 }
-
-// Log returns the end of what the server said.
-func (s *PostgresServer) Log() string { return s.process.log.String() }
-
-// Pid returns the postmaster's process id.
-func (s *PostgresServer) Pid() int { return s.process.cmd.Process.Pid }
 
 // URL returns the URL of a database by TCP, with the superuser's password.
 func (s *PostgresServer) URL(database string) string {
@@ -273,19 +225,12 @@ func (s *PostgresServer) URLAs(database, user, password string) string {
 
 // SocketDSN returns the connection string of a database by the server's socket.
 func (s *PostgresServer) SocketDSN(database string) string {
-	text := fmt.Sprintf("host=%s port=%d user=%s dbname=%s", s.Dir, s.Port, PostgresUser, quoteDSN(database))
+	text := fmt.Sprintf("host=%s port=%d user=%s dbname=%s", s.Dir, s.Port, PostgresUser, quoted(database))
 	if s.options.Password != "" {
-		text += " password=" + quoteDSN(s.options.Password)
+		text += " password=" + quoted(s.options.Password)
 	}
 	return text
 }
-
-func quoteDSN(text string) string {
-	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text) + "'"
-}
-
-// NewName returns a name that no database of the server has.
-func (s *PostgresServer) NewName() string { return fmt.Sprintf("db%d", s.names.Add(1)) }
 
 // NewDatabase makes an empty database and returns its name. It is dropped with the server.
 func (s *PostgresServer) NewDatabase() string {
@@ -295,26 +240,8 @@ func (s *PostgresServer) NewDatabase() string {
 	return name
 }
 
-// Exec runs SQL statements in a database.
-func (s *PostgresServer) Exec(database, sql string) {
-	s.t.Helper()
-	if _, err := s.Do(s.t.Context(), database, sql); err != nil {
-		s.t.Fatalf("postgres: %v\n%s", err, sql)
-	}
-}
-
-// Query runs a query and returns its rows, one a line, with | between the columns and NULL as such.
-func (s *PostgresServer) Query(database, sql string) string {
-	s.t.Helper()
-	text, err := s.Do(s.t.Context(), database, sql)
-	if err != nil {
-		s.t.Fatalf("postgres: %v\n%s", err, sql)
-	}
-	return text
-}
-
-// Do runs SQL statements and returns the rows of all, as Query does.
-func (s *PostgresServer) Do(ctx context.Context, database, sql string) (string, error) {
+// query is what Do does.
+func (s *PostgresServer) query(ctx context.Context, database, sql string) (string, error) {
 	conn, err := pgconn.Connect(ctx, s.SocketDSN(database))
 	if err != nil {
 		return "", err
@@ -383,15 +310,10 @@ func (s *PostgresServer) Run(database, program string, args ...string) (string, 
 // Standby makes a server that follows this one, from a copy of its data. It ends with the test.
 func (s *PostgresServer) Standby() *PostgresServer {
 	s.t.Helper()
-	dir, err := makeDir(s.user)
+	b, err := newPostgres(s.t, s.Bin, s.options)
 	if err != nil {
 		s.t.Fatalf("start standby: %v", err)
 	}
-	b := &PostgresServer{Dir: dir.path, Bin: s.Bin, t: s.t, user: s.user, options: s.options}
-	s.t.Cleanup(func() {
-		b.stop(syscall.SIGQUIT)
-		dir.remove()
-	})
 	out, err := b.run("pg_basebackup", "-d", s.SocketDSN("postgres"), "-D", filepath.Join(b.Dir, "data"), "-R", "-c", "fast", "--no-sync")
 	if err != nil {
 		s.t.Fatalf("copy server: %v: %s", err, out)
@@ -405,9 +327,6 @@ func (s *PostgresServer) Standby() *PostgresServer {
 	if err != nil {
 		s.t.Fatalf("set up standby: %v", err)
 	}
-	b.Port = FreePort(s.t)
-	if err := b.start(); err != nil {
-		s.t.Fatalf("start standby: %v", err)
-	}
+	onFreePort(s.t, "standby", b.startOn)
 	return b
 }

@@ -44,17 +44,11 @@ func Redis(t testing.TB, args ...string) *RedisServer {
 			s.process.kill()
 		}
 	})
-	const attempts = 5 // another process may take the port in between
-	for try := 1; ; try++ {
-		s.port = FreePort(t)
-		err := s.start()
-		if err == nil {
-			return s
-		}
-		if try == attempts {
-			t.Fatalf("start redis: %v", err)
-		}
-	}
+	onFreePort(t, "redis", func(port int) error {
+		s.port = port
+		return s.start()
+	})
+	return s
 }
 
 func (s *RedisServer) start() error {
@@ -69,21 +63,13 @@ func (s *RedisServer) start() error {
 		return err
 	}
 	s.process = p
-	deadline := time.Now().Add(20 * time.Second)
-	for {
+	return p.untilItAnswers(s.t.Context(), 20*time.Second, func() error {
 		answer, err := s.do("PING")
-		if err == nil && (strings.HasPrefix(answer, "+PONG") || strings.HasPrefix(answer, "-NOAUTH")) {
-			return nil
+		if err == nil && !strings.HasPrefix(answer, "+PONG") && !strings.HasPrefix(answer, "-NOAUTH") {
+			err = fmt.Errorf("it says %q", answer)
 		}
-		if !p.alive() {
-			return fmt.Errorf("it ended at once: %s", p.log)
-		}
-		if time.Now().After(deadline) {
-			p.kill()
-			return fmt.Errorf("it does not answer: %q, %w: %s", answer, err, p.log)
-		}
-		pause(s.t.Context(), 5*time.Millisecond)
-	}
+		return err
+	})
 }
 
 // Addr returns the server's address.

@@ -1,9 +1,14 @@
-package tasks
+// Package yamltree reads YAML that people write, strictly: every value with its place, everything that is wrong at once, within
+// bounds of size, depth and number. It knows nothing of what the values mean; a set's text and a review's decisions are read with it.
+//
+// Begin with [Read]; collect what else is wrong in the same [Problems], whose Err is the error to return.
+package yamltree
 
 import (
 	"bytes"
 	"fmt"
 	"math"
+	"strconv"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
@@ -12,52 +17,60 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Limits of a set's text. They are far above what people write, and keep a hostile or generated file from using up time
-// or memory.
+// Limits of a text. They are far above what people write, and keep a hostile or generated file from using up time or memory.
 const (
-	maxFileSize = 1 << 20
-	maxValues   = 200_000 // values, those that aliases repeat included
-	maxNesting  = 100     // lists and mappings in each other
-	maxKeys     = 1_000   // keys of one mapping, which the parser handles in quadratic time
+	maxValues  = 200_000 // values, those that aliases repeat included
+	maxNesting = 100     // lists and mappings in each other
+	maxKeys    = 1_000   // keys of one mapping, which the parser handles in quadratic time
 )
 
-// value is a YAML value with its place. Aliases are followed and merge keys merged.
-type value struct {
-	at   position
-	kind kind
-	// text is a scalar's text; scalar its value where it is none.
-	text    string
-	scalar  any
-	items   []*value // of a list
-	entries []entry  // of a mapping, in the order of the file, each key once
+// Value is a YAML value with its place. Aliases are followed and merge keys merged.
+type Value struct {
+	At   Position
+	Kind Kind
+	// Text is a scalar's text, that of a number as it is written; Scalar is its value where it is none.
+	Text    string
+	Scalar  any
+	Items   []*Value // of a list
+	Entries []Entry  // of a mapping, in the order of the file, each key once
 }
 
-type entry struct {
-	key   string
-	at    position
-	value *value
+// Entry is one of a mapping's. Value is nil where there was a problem with it, which was reported.
+type Entry struct {
+	Key   string
+	At    Position
+	Value *Value
 }
 
-type kind string
+// Kind is what a value is, as messages say it.
+type Kind string
 
+// The kinds of values.
 const (
-	kindNull   kind = "nothing"
-	kindBool   kind = "a truth value"
-	kindNumber kind = "a number"
-	kindText   kind = "text"
-	kindList   kind = "a list"
-	kindMap    kind = "a mapping"
+	Null   Kind = "nothing"
+	Bool   Kind = "a truth value"
+	Number Kind = "a number"
+	Text   Kind = "text"
+	List   Kind = "a list"
+	Map    Kind = "a mapping"
 )
 
-// readYAML parses one document. It returns nil if there is nothing to go on with; the problems tell why.
-func readYAML(data []byte, found *problems) *value {
-	if len(data) > maxFileSize {
-		found.add(position{}, "", "", "the file has %d bytes; a set has at most %d", len(data), maxFileSize)
+// Limit says what a file may be.
+type Limit struct {
+	// Noun is what it is to its reader: "a set"; Size how many bytes it has at most.
+	Noun string
+	Size int
+}
+
+// Read parses one document. It returns nil if there is nothing to go on with; the problems tell why.
+func Read(data []byte, limit Limit, found *Problems) *Value {
+	if len(data) > limit.Size {
+		found.Add(Position{}, "", "", "the file has %d bytes; %s has at most %d", len(data), limit.Noun, limit.Size)
 		return nil
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if at, ok := findNotText(data); ok {
-		found.add(at, "", "", "the file is not text in UTF-8")
+		found.Add(at, "", "", "the file is not text in UTF-8")
 		return nil
 	}
 	file, ok := parseYAML(string(data), found)
@@ -70,30 +83,30 @@ func readYAML(data []byte, found *problems) *value {
 			continue
 		}
 		if body != nil {
-			found.add(startOf(doc.Body), "", "", "a second document begins here; a file holds one set")
+			found.Add(startOf(doc.Body), "", "", "a second document begins here; a file holds one")
 			return nil
 		}
 		body = doc.Body
 	}
 	if body == nil {
-		return &value{at: position{1, 1}, kind: kindNull}
+		return &Value{At: Position{1, 1}, Kind: Null}
 	}
-	r := &yamlReader{found: found, anchors: make(map[string]ast.Node)}
+	r := &reader{found: found, noun: limit.Noun, anchors: make(map[string]ast.Node)}
 	return r.read(body, 0)
 }
 
 // findNotText returns the place of the first byte that no text holds.
-func findNotText(data []byte) (position, bool) {
-	at := position{1, 1}
+func findNotText(data []byte) (Position, bool) {
+	at := Position{1, 1}
 	for len(data) > 0 {
 		r, size := utf8.DecodeRune(data)
 		control := r < ' ' && r != '\n' && r != '\r' && r != '\t'
 		if control || r == 0x7f || r == utf8.RuneError && size == 1 {
 			return at, true
 		}
-		at.column++
+		at.Column++
 		if r == '\n' {
-			at = position{at.line + 1, 1}
+			at = Position{at.Line + 1, 1}
 		}
 		data = data[size:]
 	}
@@ -101,17 +114,17 @@ func findNotText(data []byte) (position, bool) {
 }
 
 // parseYAML runs the parser within the limits that it does not have itself.
-func parseYAML(text string, found *problems) (file *ast.File, ok bool) {
+func parseYAML(text string, found *Problems) (file *ast.File, ok bool) {
 	// The parser is another project's; should it stumble over a text, that is a problem of the text and no crash.
 	defer func() {
 		if r := recover(); r != nil {
-			found.add(position{1, 1}, "", "", "not valid YAML")
+			found.Add(Position{1, 1}, "", "", "not valid YAML")
 			file, ok = nil, false
 		}
 	}()
 	tokens := lexer.Tokenize(text)
 	if at, what := overLimit(tokens); what != "" {
-		found.add(at, "", "", "%s", what)
+		found.Add(at, "", "", "%s", what)
 		return nil, false
 	}
 	// Duplicate keys are looked for later: the parser would stop at the first.
@@ -119,7 +132,7 @@ func parseYAML(text string, found *problems) (file *ast.File, ok bool) {
 	if err == nil {
 		return file, true
 	}
-	at, message := position{1, 1}, "cannot be parsed"
+	at, message := Position{1, 1}, "cannot be parsed"
 	// Error() would quote the lines around, and with them perhaps a password.
 	if syntax, isSyntax := err.(interface {
 		GetMessage() string
@@ -130,12 +143,12 @@ func parseYAML(text string, found *problems) (file *ast.File, ok bool) {
 			at = tokenPosition(t)
 		}
 	}
-	found.add(at, "", "", "not valid YAML: %s", message)
+	found.Add(at, "", "", "not valid YAML: %s", message)
 	return nil, false
 }
 
 // overLimit looks for nesting and mappings that would take the parser, which is recursive, too deep.
-func overLimit(tokens token.Tokens) (position, string) {
+func overLimit(tokens token.Tokens) (Position, string) {
 	type level struct{ column, keys int }
 	var block []level
 	flow, run := 0, 0
@@ -180,67 +193,68 @@ func overLimit(tokens token.Tokens) (position, string) {
 			return tokenPosition(t), fmt.Sprintf("lists and mappings are nested more than %d deep", maxNesting)
 		}
 	}
-	return position{}, ""
+	return Position{}, ""
 }
 
-type yamlReader struct {
-	found   *problems
+type reader struct {
+	found   *Problems
+	noun    string
 	anchors map[string]ast.Node
 	values  int
 	full    bool
 }
 
-func (r *yamlReader) problem(at position, hint, format string, args ...any) *value {
-	r.found.add(at, "", hint, format, args...)
+func (r *reader) problem(at Position, hint, format string, args ...any) *Value {
+	r.found.Add(at, "", hint, format, args...)
 	return nil
 }
 
 // read converts a node. It returns nil where it reported a problem.
-func (r *yamlReader) read(node ast.Node, depth int) *value {
+func (r *reader) read(node ast.Node, depth int) *Value {
 	if r.full {
 		return nil
 	}
 	if r.values++; r.values > maxValues {
 		r.full = true
-		return r.problem(startOf(node), "", "the set has more than %d values (aliases count each time)", maxValues)
+		return r.problem(startOf(node), "", "the file has more than %d values (aliases count each time)", maxValues)
 	}
 	if depth > maxNesting {
 		return r.problem(startOf(node), "", "lists and mappings are nested more than %d deep", maxNesting)
 	}
-	v := &value{at: startOf(node)}
+	v := &Value{At: startOf(node)}
 	switch n := node.(type) {
 	case *ast.NullNode:
-		v.kind = kindNull
+		v.Kind = Null
 	case *ast.BoolNode:
-		v.kind, v.scalar = kindBool, n.Value
+		v.Kind, v.Scalar = Bool, n.Value
 	case *ast.IntegerNode:
-		v.kind, v.scalar = kindNumber, n.Value
+		v.Kind, v.Scalar, v.Text = Number, n.Value, scalarText(n)
 		if n.Value == nil {
-			return r.problem(v.at, "", "the number is too large")
+			return r.problem(v.At, "", "the number is too large")
 		}
 	case *ast.FloatNode:
-		v.kind, v.scalar = kindNumber, n.Value
+		v.Kind, v.Scalar, v.Text = Number, n.Value, scalarText(n)
 		if math.IsInf(n.Value, 0) || math.IsNaN(n.Value) {
-			return r.problem(v.at, "", "the number is too large")
+			return r.problem(v.At, "", "the number is too large")
 		}
 	case *ast.InfinityNode, *ast.NanNode:
-		return r.problem(v.at, "", "not a finite number")
+		return r.problem(v.At, "", "not a finite number")
 	case *ast.StringNode:
-		v.kind, v.text = kindText, n.Value
+		v.Kind, v.Text = Text, n.Value
 	case *ast.LiteralNode:
-		v.kind, v.text = kindText, n.Value.Value
+		v.Kind, v.Text = Text, n.Value.Value
 	case *ast.SequenceNode:
-		v.kind = kindList
+		v.Kind = List
 		for _, item := range n.Values {
 			if i := r.read(item, depth+1); i != nil {
-				v.items = append(v.items, i)
+				v.Items = append(v.Items, i)
 			}
 		}
 	case *ast.MappingNode:
-		v.kind = kindMap
+		v.Kind = Map
 		r.mapping(v, n.Values, depth)
 	case *ast.MappingValueNode:
-		v.kind = kindMap
+		v.Kind = Map
 		r.mapping(v, []*ast.MappingValueNode{n}, depth)
 	case *ast.AnchorNode:
 		v = r.read(n.Value, depth)
@@ -250,24 +264,24 @@ func (r *yamlReader) read(node ast.Node, depth int) *value {
 	case *ast.AliasNode:
 		target, ok := r.anchors[scalarText(n.Value)]
 		if !ok {
-			return r.problem(v.at, "", "alias of an anchor that is not defined above")
+			return r.problem(v.At, "", "alias of an anchor that is not defined above")
 		}
 		v = r.read(target, depth+1)
 		return v
 	case *ast.TagNode:
-		return r.problem(v.at, "leave it out", "tags have no meaning in a set")
+		return r.problem(v.At, "leave it out", "tags have no meaning in %s", r.noun)
 	case *ast.DirectiveNode:
-		return r.problem(v.at, "leave it out", "directives have no meaning in a set")
+		return r.problem(v.At, "leave it out", "directives have no meaning in %s", r.noun)
 	default:
-		return r.problem(v.at, "", "not valid YAML: %s is not allowed here", node.Type())
+		return r.problem(v.At, "", "not valid YAML: %s is not allowed here", node.Type())
 	}
 	return v
 }
 
 // mapping reads the entries of a mapping, and those of its merge keys where it has no such key itself.
-func (r *yamlReader) mapping(v *value, nodes []*ast.MappingValueNode, depth int) {
-	have := make(map[string]position, len(nodes))
-	var merged []*value
+func (r *reader) mapping(v *Value, nodes []*ast.MappingValueNode, depth int) {
+	have := make(map[string]Position, len(nodes))
+	var merged []*Value
 	for _, n := range nodes {
 		at := startOf(n.Key)
 		if n.Key.IsMergeKey() {
@@ -282,28 +296,28 @@ func (r *yamlReader) mapping(v *value, nodes []*ast.MappingValueNode, depth int)
 			continue
 		}
 		if first, twice := have[key.Value]; twice {
-			r.problem(at, "", "key %s is given twice, first at %d:%d", quoted(key.Value), first.line, first.column)
+			r.problem(at, "", "key %s is given twice, first at %d:%d", quoted(key.Value), first.Line, first.Column)
 			continue
 		}
 		have[key.Value] = at
 		// An entry whose value is a problem stays, without a value: it is there, so it is not missing.
-		v.entries = append(v.entries, entry{key: key.Value, at: at, value: r.read(n.Value, depth+1)})
+		v.Entries = append(v.Entries, Entry{Key: key.Value, At: at, Value: r.read(n.Value, depth+1)})
 	}
 	for len(merged) > 0 {
 		m := merged[0]
 		merged = merged[1:]
-		switch m.kind {
-		case kindList:
-			merged = append(append([]*value(nil), m.items...), merged...)
-		case kindMap:
-			for _, e := range m.entries {
-				if _, mine := have[e.key]; !mine {
-					have[e.key] = e.at
-					v.entries = append(v.entries, e)
+		switch m.Kind {
+		case List:
+			merged = append(append([]*Value(nil), m.Items...), merged...)
+		case Map:
+			for _, e := range m.Entries {
+				if _, mine := have[e.Key]; !mine {
+					have[e.Key] = e.At
+					v.Entries = append(v.Entries, e)
 				}
 			}
 		default:
-			r.problem(m.at, "", "<< takes an alias of a mapping, not %s", m.kind)
+			r.problem(m.At, "", "<< takes an alias of a mapping, not %s", m.Kind)
 		}
 	}
 }
@@ -316,7 +330,7 @@ func scalarText(node ast.Node) string {
 }
 
 // startOf returns where a node begins. A block mapping's own token is the colon of its first key.
-func startOf(node ast.Node) position {
+func startOf(node ast.Node) Position {
 	switch n := node.(type) {
 	case *ast.MappingNode:
 		if !n.IsFlowStyle && len(n.Values) > 0 {
@@ -328,33 +342,42 @@ func startOf(node ast.Node) position {
 	if t := node.GetToken(); t != nil && t.Position != nil {
 		return tokenPosition(t)
 	}
-	return position{1, 1}
+	return Position{1, 1}
 }
 
-func tokenPosition(t *token.Token) position {
-	return position{max(1, t.Position.Line), max(1, t.Position.Column)}
+func tokenPosition(t *token.Token) Position {
+	return Position{max(1, t.Position.Line), max(1, t.Position.Column)}
 }
 
-// plain converts a value to what encoding/json writes.
-func (v *value) plain() any {
-	switch v.kind {
-	case kindText:
-		return v.text
-	case kindList:
-		list := make([]any, len(v.items))
-		for i, item := range v.items {
-			list[i] = item.plain()
+// Plain converts a value to what encoding/json writes.
+func (v *Value) Plain() any {
+	switch v.Kind {
+	case Text:
+		return v.Text
+	case List:
+		list := make([]any, len(v.Items))
+		for i, item := range v.Items {
+			list[i] = item.Plain()
 		}
 		return list
-	case kindMap:
-		object := make(map[string]any, len(v.entries))
-		for _, e := range v.entries {
-			if e.value != nil {
-				object[e.key] = e.value.plain()
+	case Map:
+		object := make(map[string]any, len(v.Entries))
+		for _, e := range v.Entries {
+			if e.Value != nil {
+				object[e.Key] = e.Value.Plain()
 			}
 		}
 		return object
 	default:
-		return v.scalar
+		return v.Scalar
 	}
+}
+
+// quoted quotes a text, not more of it than a reader needs.
+func quoted(text string) string {
+	const most = 80
+	if len(text) > most {
+		return strconv.Quote(text[:most]) + "..."
+	}
+	return strconv.Quote(text)
 }

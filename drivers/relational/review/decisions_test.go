@@ -1,0 +1,130 @@
+package review_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"salvor/drivers/relational"
+	"salvor/drivers/relational/review"
+)
+
+func line(t *testing.T, m *relational.Model, raw string) *relational.Line {
+	t.Helper()
+	l, err := m.ParseLine([]byte(raw))
+	if err != nil {
+		t.Fatalf("%s: %v", raw, err)
+	}
+	return l
+}
+
+// decided has something on every level.
+const decided = `
+default:
+  deleted: keep
+  conflicts: {both_changed: skip, pk_diff: remap}
+tables:
+  user: {keep_columns: [updated], deleted: take, conflicts: {both_changed: overwrite}}
+  log: {action: keep}
+rules:
+  - {group: 1, where: {id: 7}, action: keep}
+  - {group: 1, action: take}
+  - {table: shop_order, where: {state: spam}, action: skip}
+  - {table: shop_order, op: m, changed: [note, state], action: keep, conflicts: {both_changed: fail}}
+  - {table: shop_order, where: {total: 10.50}, take_columns: [total]}
+  - {op: [d, s], table: public.shop_order, action: take}
+  - {table: shop_order, where: {note: null}, conflicts: {pk_diff: skip}}
+rows:
+  - {table: user, key: [8], action: take}
+  - {table: user, key: 9, take_columns: [plan]}
+  - {table: link, key: [1, "2"], action: skip, conflicts: {fk_missing: skip}}
+`
+
+func TestDecisions(t *testing.T) {
+	t.Parallel()
+	m := shop()
+	d := parse(t, decided)
+	modified := func(table, data, changed, base string) string {
+		return fmt.Sprintf(`{"table":%q,"op":"m","data":{%s},"changed":[%s],"base":{%s}}`, table, data, changed, base)
+	}
+	for _, test := range []struct {
+		name  string
+		line  string
+		group int
+		want  string
+	}{
+		{"new, of which nothing is said", `{"table":"link","data":{"a":1,"b":1}}`, 0, "take by default"},
+		{"a new row has no columns to keep", `{"table":"user","data":{"id":1,"updated":"x"}}`, 0, "take by default"},
+		{"the table's columns", modified("user", `"id":1,"name":"a","updated":"x"`, `"name","updated"`, `"name":"b","updated":"y"`), 0, "take [name] by table"},
+		{"nothing but those that are kept", modified("user", `"id":1,"updated":"x"`, `"updated"`, `"updated":"y"`), 0, "keep by table"},
+		{"a group that is taken", modified("user", `"id":1,"plan":"x"`, `"plan"`, `"plan":"y"`), 1, "take [plan] by rule 2"},
+		{"an earlier rule on a row of it", modified("user", `"id":7,"plan":"x"`, `"plan"`, `"plan":"y"`), 1, "keep by rule 1"},
+		{"rules of groups are of their lines alone", modified("user", `"id":7,"name":"x"`, `"name"`, `"name":"y"`), 0, "take [name] by table"},
+		{"a group on which nobody has decided", `{"table":"user","op":"d","data":null,"base":{"id":5}}`, 2, "keep by group"},
+		{"but for a row", `{"table":"user","op":"d","data":null,"base":{"id":8}}`, 2, "take by row"},
+		{"a row's columns", modified("user", `"id":9,"name":"a","plan":"x"`, `"name","plan"`, `"name":"b","plan":"y"`), 0, "take [plan] by row"},
+		{"a row's columns that were not changed", modified("user", `"id":9,"name":"a"`, `"name"`, `"name":"b"`), 0, "keep by row"},
+		{"a row of two columns, one in quotes", `{"table":"link","data":{"a":1,"b":2}}`, 0, "skip by row"},
+		{"deleted of a table", `{"table":"user","op":"d","data":null,"base":{"id":5}}`, 0, "take by table"},
+		{"deleted by default", `{"table":"link","op":"d","data":null,"base":{"a":5,"b":5}}`, 0, "keep by default"},
+		{"deleted, and a rule without an op", `{"table":"shop_order","op":"d","data":null,"base":{"id":5,"state":"spam"}}`, 0, "take by rule 6"},
+		{"a rule by a value", `{"table":"shop_order","data":{"id":5,"state":"spam"}}`, 0, "skip by rule 3"},
+		{"a child by the same", `{"table":"shop_order","op":"x","data":{"id":5,"state":"spam"}}`, 0, "skip by rule 3"},
+		{"a column that the line does not have", `{"table":"shop_order","data":{"id":5}}`, 0, "take by default"},
+		{"modified in nothing else", modified("shop_order", `"id":5,"note":"a"`, `"note"`, `"note":"b"`), 0, "keep by rule 4"},
+		{"modified in something else too", modified("shop_order", `"id":5,"note":"a","total":"1.00"`, `"note","total"`, `"note":"b","total":"2.00"`), 0, "take [note total] by default"},
+		{"a decimal as it is written", modified("shop_order", `"id":5,"note":"a","total":"10.50"`, `"note","total"`, `"note":"b","total":"2.00"`), 0, "take [total] by rule 5"},
+		{"a support", `{"table":"shop_order","op":"s","data":{"id":5}}`, 0, "take by rule 6"},
+		{"changed in what nobody knows", `{"table":"user","op":"m","data":{"id":1,"name":"a","updated":"x"},"changed":[]}`, 0, "take [name] by table"},
+		{"a table without a key", `{"table":"log","data":{"line":"x"}}`, 0, "keep by table"},
+	} {
+		v := d.Of(line(t, m, test.line), test.group)
+		got := string(v.Action)
+		if v.Columns != nil {
+			got += fmt.Sprint(" ", v.Columns)
+		}
+		if got += " by " + v.By; got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
+	}
+	for _, test := range []struct {
+		code review.Code
+		line string
+		want review.Policy
+	}{
+		{review.BothChanged, `{"table":"link","data":{"a":1,"b":1}}`, review.PolicySkip},
+		{review.BothChanged, `{"table":"user","data":{"id":1}}`, review.PolicyOverwrite},
+		{review.BothChanged, modified("shop_order", `"id":5,"note":"a"`, `"note"`, `"note":"b"`), review.PolicyFail},
+		{review.PKDiff, `{"table":"shop_order","data":{"id":1,"note":null}}`, review.PolicySkip},
+		{review.PKDiff, `{"table":"shop_order","data":{"id":1,"note":""}}`, review.PolicyRemap},
+		{review.FKMissing, `{"table":"link","data":{"a":1,"b":2}}`, review.PolicySkip},
+		{review.FKMissing, `{"table":"link","data":{"a":2,"b":2}}`, review.PolicyFail},
+		{review.NoopEqual, `{"table":"link","data":{"a":2,"b":2}}`, review.PolicySkip},
+		{review.DisjointChanged, `{"table":"link","data":{"a":2,"b":2}}`, review.PolicyMergeColumns},
+	} {
+		if got := d.Policy(test.code, line(t, m, test.line), 0); got != test.want {
+			t.Errorf("%s of %s: %s, want %s", test.code, test.line, got, test.want)
+		}
+	}
+}
+
+// TestNothingDecided: a file that is empty, or all comments, leaves out masses and deletes, and nothing else.
+func TestNothingDecided(t *testing.T) {
+	t.Parallel()
+	m := shop()
+	for _, text := range []string{"", "# nothing\n", "rules:\n# - {group: 1, action: take}\nrows:\n", "{}"} {
+		d := parse(t, text)
+		var got []string
+		for _, g := range d.Undecided() {
+			got = append(got, g.String())
+		}
+		for _, raw := range []string{`{"table":"link","data":{"a":1,"b":1}}`, `{"table":"link","op":"d","data":null,"base":{"a":1,"b":1}}`} {
+			got = append(got, string(d.Of(line(t, m, raw), 0).Action), string(d.Of(line(t, m, raw), 2).Action))
+		}
+		want := []string{`have plan = "x" now`, "were deleted", "take", "keep", "keep", "keep"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", text, diff)
+		}
+	}
+}

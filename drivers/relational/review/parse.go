@@ -1,0 +1,503 @@
+package review
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"salvor/drivers"
+	"salvor/drivers/relational"
+	"salvor/internal/yamltree"
+)
+
+// maxSize is the greatest file of decisions: some ten thousand rows. Who has more to say writes a rule.
+const maxSize = 4 << 20
+
+// Options are what decisions are read for.
+type Options struct {
+	// File is the file's name, for messages.
+	File string
+	// Model is that of the capture, Groups its masses of changes.
+	Model  *relational.Model
+	Groups []Group
+}
+
+// Parse reads decisions. Everything that is wrong is reported at once, by a [*yamltree.Error] with the lines and columns.
+// Whether there are rows of the keys that are named only the lines tell: see [Check].
+func Parse(data []byte, o Options) (*Decisions, error) {
+	p := &parser{model: o.Model, d: None(o.Groups)}
+	if root := yamltree.Read(data, yamltree.Limit{Noun: "a file of decisions", Size: maxSize}, &p.found); root != nil {
+		p.document(root)
+	}
+	if err := p.found.Err(o.File); err != nil {
+		return nil, err
+	}
+	return p.d, nil
+}
+
+type parser struct {
+	found yamltree.Problems
+	model *relational.Model
+	d     *Decisions
+}
+
+func (p *parser) document(v *yamltree.Value) {
+	for _, e := range p.entries(v, "") {
+		where := e.Key
+		switch e.Key {
+		case "default":
+			for _, e := range p.entries(e.Value, where) {
+				p.known(e, where, p.choice(&p.d.def, e, nil, where, everything), "action", "deleted", "conflicts")
+			}
+		case "tables":
+			for _, e := range p.entries(e.Value, where) {
+				p.table(e, where+"."+e.Key)
+			}
+		case "rules":
+			for i, item := range p.items(e.Value, where) {
+				p.rule(item, i+1, fmt.Sprintf("%s[%d]", where, i))
+			}
+		case "rows":
+			for i, item := range p.items(e.Value, where) {
+				p.row(item, fmt.Sprintf("%s[%d]", where, i))
+			}
+		default:
+			p.known(e, "", false, "default", "tables", "rules", "rows")
+		}
+	}
+}
+
+// entries are those of a mapping; nothing at all, as where all is commented out, is an empty one.
+func (p *parser) entries(v *yamltree.Value, where string) []yamltree.Entry {
+	if v != nil && v.Kind == yamltree.Null {
+		return nil
+	}
+	if where == "" && v != nil && v.Kind != yamltree.Map {
+		p.found.Add(v.At, "", "", "the file holds %s; a mapping is needed, of default, tables, rules and rows", v.Kind)
+		return nil
+	}
+	if !p.found.Need(v, yamltree.Map, where) {
+		return nil
+	}
+	return v.Entries
+}
+
+func (p *parser) items(v *yamltree.Value, where string) []*yamltree.Value {
+	if v != nil && v.Kind == yamltree.Null || !p.found.Need(v, yamltree.List, where) {
+		return nil
+	}
+	return v.Items
+}
+
+// known reports a key that is none of those that there are.
+func (p *parser) known(e yamltree.Entry, where string, taken bool, keys ...string) {
+	if taken {
+		return
+	}
+	hint := yamltree.Nearest(e.Key, keys)
+	if where != "" {
+		where += "."
+	}
+	p.found.Add(e.At, where+e.Key, hint, "unknown key %.80q (have %s)", e.Key, strings.Join(keys, ", "))
+}
+
+func (p *parser) text(v *yamltree.Value, where string) (string, bool) {
+	if !p.found.Need(v, yamltree.Text, where) {
+		return "", false
+	}
+	return v.Text, true
+}
+
+// problem reports an error of the model's.
+func (p *parser) problem(v *yamltree.Value, where string, err error, hint string) {
+	if h := hintOf(err); h != "" {
+		hint = h
+	}
+	p.found.Add(v.At, where, hint, "%v", err)
+}
+
+func hintOf(err error) string {
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		return hinted.Hint()
+	}
+	return ""
+}
+
+// tableOf finds a table by its name.
+func (p *parser) tableOf(v *yamltree.Value, text, where string) *relational.Table {
+	t, err := p.model.Find(text)
+	if err != nil {
+		var names []string
+		for _, t := range p.model.Tables {
+			names = append(names, t.Name.String(), t.Name.Name)
+		}
+		p.problem(v, where, err, yamltree.Nearest(text, names))
+	}
+	return t
+}
+
+// scope says what a choice is about, as far as that limits what it can say.
+type scope int
+
+const (
+	everything scope = iota
+	wholeTable
+	someRows
+)
+
+// choice reads an entry that says what becomes of lines. It returns false for one that does not.
+func (p *parser) choice(c *choice, e yamltree.Entry, t *relational.Table, where string, s scope) bool {
+	where += "." + e.Key
+	switch e.Key {
+	case "action":
+		c.action = p.action(e.Value, where, Take, Keep, Skip)
+	case "deleted":
+		if s == someRows {
+			return false
+		}
+		c.deleted = p.action(e.Value, where, Take, Keep)
+	case "take_columns", "keep_columns":
+		if s == everything {
+			return false // there is no table
+		}
+		c.columns, c.without = p.columns(e.Value, t, where), e.Key == "keep_columns"
+	case "conflicts":
+		c.conflicts = make(map[Code]Policy)
+		for _, e := range p.entries(e.Value, where) {
+			p.policy(c, e, where+"."+e.Key)
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+func (p *parser) action(v *yamltree.Value, where string, actions ...Action) Action {
+	text, ok := p.text(v, where)
+	if !ok {
+		return ""
+	}
+	if !slices.Contains(actions, Action(text)) {
+		names := texts(actions)
+		hint := yamltree.Nearest(text, names)
+		switch {
+		case text == "take_columns" || text == "keep_columns":
+			hint = "write " + text + ": [COLUMN, …] in its place"
+		case text == string(Skip):
+			hint = "nothing hangs on it: write keep"
+		}
+		p.found.Add(v.At, where, hint, "unknown action %.80q (have %s)", text, strings.Join(names, ", "))
+		return ""
+	}
+	return Action(text)
+}
+
+func texts[T ~string](list []T) []string {
+	names := make([]string, len(list))
+	for i, one := range list {
+		names[i] = string(one)
+	}
+	return names
+}
+
+func (p *parser) policy(c *choice, e yamltree.Entry, where string) {
+	code := Code(e.Key)
+	if len(code.Policies()) == 0 {
+		p.found.Add(e.At, where, yamltree.Nearest(e.Key, texts(Codes())), "unknown conflict %.80q (have %s)", e.Key, strings.Join(texts(Codes()), ", "))
+		return
+	}
+	text, ok := p.text(e.Value, where)
+	switch {
+	case !ok:
+	case slices.Contains(code.Policies(), Policy(text)):
+		c.conflicts[code] = Policy(text)
+	case slices.Contains(policies(), Policy(text)):
+		p.found.Add(e.Value.At, where, "", "%s settles no %s (%s does)", text, code, strings.Join(texts(code.Policies()), ", "))
+	default:
+		p.found.Add(e.Value.At, where, yamltree.Nearest(text, texts(policies())), "unknown policy %.80q (have %s)", text, strings.Join(texts(code.Policies()), ", "))
+	}
+}
+
+// columns reads names of a table's columns. They are never nil.
+func (p *parser) columns(v *yamltree.Value, t *relational.Table, where string) []string {
+	list := []string{}
+	if !p.found.Need(v, yamltree.List, where) {
+		return list
+	}
+	if len(v.Items) == 0 {
+		p.found.Add(v.At, where, "write action: keep, or action: take", "%s is an empty list", yamltree.LastKey(where))
+	}
+	for i, item := range v.Items {
+		place := fmt.Sprintf("%s[%d]", where, i)
+		if name, ok := p.text(item, place); ok && p.column(item, name, t, place) >= 0 {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+// column finds a column; -1 where there is none, or no table is known.
+func (p *parser) column(v *yamltree.Value, name string, t *relational.Table, where string) int {
+	if t == nil {
+		return -1
+	}
+	i := t.Index(name)
+	if i < 0 {
+		var names []string
+		for _, c := range t.Columns {
+			names = append(names, c.Name)
+		}
+		hint := yamltree.Nearest(name, names)
+		if hint == "" {
+			hint = "the table has " + strings.Join(names, ", ")
+		}
+		p.found.Add(v.At, where, hint, "table %s: column %.80q: %v", t.Name, name, drivers.ErrNotFound)
+	}
+	return i
+}
+
+func (p *parser) table(e yamltree.Entry, where string) {
+	t := p.tableOf(&yamltree.Value{At: e.At}, e.Key, where)
+	c := &choice{}
+	for _, e := range p.entries(e.Value, where) {
+		p.known(e, where, p.choice(c, e, t, where, wholeTable), "action", "deleted", "take_columns", "keep_columns", "conflicts")
+	}
+	if t == nil {
+		return
+	}
+	if _, twice := p.d.tables[t.Name]; twice {
+		p.found.Add(e.At, where, "", "table %s is there twice, by another name", t.Name)
+	}
+	p.one(c, e.At, where, e.Value)
+	p.d.tables[t.Name] = c
+}
+
+// one reports a choice that says two things, or nothing.
+func (p *parser) one(c *choice, at yamltree.Position, where string, v *yamltree.Value) {
+	said := 0
+	if v != nil {
+		for _, e := range v.Entries {
+			if slices.Contains([]string{"action", "take_columns", "keep_columns"}, e.Key) {
+				said++
+			}
+		}
+	}
+	if said > 1 {
+		p.found.Add(at, where, "keep one of them", "action, take_columns and keep_columns exclude each other")
+	}
+	if said == 0 && c.conflicts == nil && c.deleted == "" && v != nil && v.Kind == yamltree.Map {
+		p.found.Add(at, where, "add action: take, keep or skip", "nothing is decided here")
+	}
+}
+
+func (p *parser) rule(v *yamltree.Value, number int, where string) {
+	if !p.found.Need(v, yamltree.Map, where) {
+		return
+	}
+	r := &rule{number: number}
+	var group *Group
+	for _, e := range v.Entries {
+		switch e.Key {
+		case "table":
+			if text, ok := p.text(e.Value, where+".table"); ok {
+				r.table = p.tableOf(e.Value, text, where+".table")
+			}
+		case "group":
+			group = p.group(r, e.Value, where+".group")
+		}
+	}
+	if group != nil {
+		if r.table != nil && r.table.Name != group.Table {
+			p.found.Add(v.At, where, "", "group %d is of table %s", group.Number, group.Table)
+		}
+		r.table = p.model.Table(group.Table)
+	}
+	needTable := func(e yamltree.Entry) {
+		if r.table == nil && !slices.ContainsFunc(v.Entries, func(e yamltree.Entry) bool { return e.Key == "table" || e.Key == "group" }) {
+			p.found.Add(e.At, where+"."+e.Key, "", "%s needs a table", e.Key)
+		}
+	}
+	for _, e := range v.Entries {
+		switch e.Key {
+		case "table", "group":
+		case "op":
+			r.ops = p.ops(e.Value, where+".op")
+		case "changed":
+			needTable(e)
+			r.changed = p.columns(e.Value, r.table, where+".changed")
+		case "where":
+			needTable(e)
+			p.where(r, e.Value, group, where+".where")
+		case "take_columns", "keep_columns":
+			needTable(e)
+			fallthrough
+		default:
+			p.known(e, where, p.choice(&r.choice, e, r.table, where, someRows),
+				"table", "group", "op", "changed", "where", "action", "take_columns", "keep_columns", "conflicts")
+		}
+	}
+	if group != nil && r.action == Skip {
+		p.found.Add(v.At, where, "write keep: the rows stay as the target has them", "a group is taken or kept")
+	}
+	p.one(&r.choice, v.At, where, v)
+	p.d.rules = append(p.d.rules, r)
+}
+
+func (p *parser) group(r *rule, v *yamltree.Value, where string) *Group {
+	if !p.found.Need(v, yamltree.Number, where) {
+		return nil
+	}
+	n, _ := v.Scalar.(uint64)
+	g, ok := p.d.groups[int(min(n, 1<<31))]
+	if !ok {
+		hint := fmt.Sprintf("the capture has groups 1 to %d", len(p.d.groups))
+		if len(p.d.groups) == 0 {
+			hint = "the capture has no groups"
+		}
+		p.found.Add(v.At, where, hint, "group %.20s: %v", v.Text, drivers.ErrNotFound)
+		r.group = -1 // it fits nothing
+		return nil
+	}
+	r.group = g.Number
+	return &g
+}
+
+// ops reads an op or a list of them.
+func (p *parser) ops(v *yamltree.Value, where string) []relational.Op {
+	list := []*yamltree.Value{v}
+	if v != nil && v.Kind == yamltree.List {
+		list = v.Items
+	}
+	ops := []relational.Op{}
+	for _, item := range list {
+		text, ok := p.text(item, where)
+		if !ok {
+			continue
+		}
+		op := relational.Op(text)
+		if !slices.Contains(opList(), op) {
+			p.found.Add(item.At, where, "", "unknown op %.80q (have %s)", text, strings.Join(texts(opList()), ", "))
+			continue
+		}
+		ops = append(ops, op)
+	}
+	return ops
+}
+
+func opList() []relational.Op {
+	return []relational.Op{relational.OpCreated, relational.OpModified, relational.OpDeleted, relational.OpSupport, relational.OpChild}
+}
+
+func (p *parser) where(r *rule, v *yamltree.Value, group *Group, where string) {
+	for _, e := range p.entries(v, where) {
+		place := where + "." + e.Key
+		i := p.column(&yamltree.Value{At: e.At}, e.Key, r.table, place)
+		if i < 0 {
+			continue
+		}
+		if group != nil && !group.shows(r.table, e.Key) {
+			p.found.Add(e.At, place, "", "the lines of group %d have no %.80q, only their keys and what the group changed", group.Number, e.Key)
+			continue
+		}
+		if value, ok := p.value(e.Value, &r.table.Columns[i], place); ok {
+			r.where = append(r.where, cell{e.Key, value})
+		}
+	}
+}
+
+// value reads a column's value, as a line would have it.
+func (p *parser) value(v *yamltree.Value, c *relational.Column, where string) (relational.Value, bool) {
+	if v == nil {
+		return relational.Value{}, false
+	}
+	raw := []byte(v.Text)
+	if v.Kind != yamltree.Number || !json.Valid(raw) {
+		var err error
+		if raw, err = json.Marshal(v.Plain()); err != nil {
+			p.found.Add(v.At, where, "", "no value of a column")
+			return relational.Value{}, false
+		}
+	}
+	value, err := relational.ParseJSON(c, raw)
+	if err != nil {
+		p.problem(v, where, err, "write it as the lines of the capture have it")
+	}
+	return value, err == nil
+}
+
+func (p *parser) row(v *yamltree.Value, where string) {
+	if !p.found.Need(v, yamltree.Map, where) {
+		return
+	}
+	r := &rowChoice{place: fmt.Sprintf("%d:%d", v.At.Line, v.At.Column)}
+	var t *relational.Table
+	hasTable, hasKey := false, false
+	for _, e := range v.Entries {
+		if e.Key == "table" {
+			hasTable = true
+			if text, ok := p.text(e.Value, where+".table"); ok {
+				t = p.tableOf(e.Value, text, where+".table")
+			}
+		}
+	}
+	id, ok := "", false
+	for _, e := range v.Entries {
+		switch e.Key {
+		case "table":
+		case "key":
+			hasKey = true
+			id, ok = p.key(r, e.Value, t, where+".key")
+		default:
+			p.known(e, where, p.choice(&r.choice, e, t, where, someRows), "table", "key", "action", "take_columns", "keep_columns", "conflicts")
+		}
+	}
+	if !hasTable || !hasKey {
+		p.found.Add(v.At, where, `write {table: TABLE, key: [VALUE], action: take}`, "a row is told by its table and its key")
+		return
+	}
+	p.one(&r.choice, v.At, where, v)
+	if t == nil || !ok {
+		return
+	}
+	if p.d.rows[t.Name] == nil {
+		p.d.rows[t.Name] = make(map[string]*rowChoice)
+	}
+	if first := p.d.rows[t.Name][id]; first != nil {
+		p.found.Add(v.At, where, "", "the row is there twice, first at %s", first.place)
+	}
+	p.d.rows[t.Name][id] = r
+}
+
+// key reads the values of a table's identity.
+func (p *parser) key(r *rowChoice, v *yamltree.Value, t *relational.Table, where string) (string, bool) {
+	if v == nil || t == nil {
+		return "", false
+	}
+	list := []*yamltree.Value{v}
+	if v.Kind == yamltree.List {
+		list = v.Items
+	}
+	key := t.Identity()
+	switch {
+	case key == nil:
+		p.found.Add(v.At, where, "write a rule with where:", "table %s has no key: no row of it can be told from the others", t.Name)
+		return "", false
+	case len(list) != len(key.Columns):
+		p.found.Add(v.At, where, "", "%d values for the key of table %s, which is of %s", len(list), t.Name, strings.Join(key.Columns, ", "))
+		return "", false
+	}
+	values := make([]relational.Value, len(list))
+	var shown []string
+	for i, place := range t.Indexes(key.Columns) {
+		var ok bool
+		if values[i], ok = p.value(list[i], &t.Columns[place], fmt.Sprintf("%s[%d]", where, i)); !ok {
+			return "", false
+		}
+		shown = append(shown, string(relational.AppendJSON(nil, &t.Columns[place], values[i])))
+	}
+	r.key = t.Name.String() + " [" + strings.Join(shown, ",") + "]"
+	return string(relational.AppendValues(nil, values)), true
+}

@@ -1,0 +1,4 @@
+package captured
+
+// EachLine is for the fuzz test.
+var EachLine = eachLine
