@@ -99,7 +99,7 @@ func (m machine) asRoot(t *testing.T) []string {
 }
 
 func everything() []string {
-	return []string{"gcc", "redis-server", "sqlite3", "unzip", "zstd", "jq", "git", "postgres", "mariadbd", "mariadb-dump"}
+	return []string{"gcc", "redis-server", "sqlite3", "unzip", "zstd", "jq", "git", "postgres", "mariadbd", "mariadb-dump", "django-admin"}
 }
 
 func TestSetupSaysNothingWhereAllIsThere(t *testing.T) {
@@ -115,7 +115,7 @@ func TestSetupSaysNothingWhereAllIsThere(t *testing.T) {
 
 func TestSetupInstalls(t *testing.T) {
 	t.Parallel()
-	lacking := []string{"redis-server", "zstd", "mariadbd", "mariadb-dump"}
+	lacking := []string{"redis-server", "zstd", "mariadbd", "mariadb-dump", "django-admin"}
 	cases := []struct {
 		manager string
 		has     []string
@@ -127,7 +127,7 @@ func TestSetupInstalls(t *testing.T) {
 			want: []string{
 				`sh -c printf "#!/bin/sh\nexit 101\n" >"$1" && chmod 755 "$1" sh POLICY`,
 				"env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 update",
-				"env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 install mariadb-client mariadb-server-core redis-server zstd",
+				"env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 install mariadb-client mariadb-server-core python3-django python3-mysqldb python3-psycopg2 redis-server zstd",
 				"rm -f POLICY",
 				"systemctl --quiet disable redis-server.service",
 			},

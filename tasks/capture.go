@@ -45,6 +45,11 @@ func BasePath(node string) string { return node + "@base" }
 type CompareSpec struct {
 	Schema string `json:"schema,omitempty"`
 	Table  string `json:"table"`
+	// App and Model are Django's names of the table; Created and Modified its columns that tell when rows were made and changed.
+	App      string `json:"app,omitempty"`
+	Model    string `json:"model,omitempty"`
+	Created  string `json:"created,omitempty"`
+	Modified string `json:"modified,omitempty"`
 	// Epoch is the views' epoch.
 	Epoch int `json:"epoch,omitempty"`
 	// Live and Base are what a process needs that joins the views; nil where they cannot be joined, or are not there.
@@ -87,6 +92,8 @@ type ObserveResult struct {
 	// Model and BaseModel are the archive's records of parts that hold them.
 	Model     json.RawMessage `json:"model"`
 	BaseModel json.RawMessage `json:"base_model,omitempty"`
+	// Edges are references that no constraint declares, by their table.
+	Edges json.RawMessage `json:"edges,omitempty"`
 	// Dropped are tables of the dump that the database does not have any more.
 	Dropped []json.RawMessage `json:"dropped,omitempty"`
 	// Added are the lines that the closure added, Missing what leads nowhere.

@@ -10,16 +10,18 @@ import (
 
 	"salvor/archive"
 	"salvor/drivers/relational"
+	"salvor/drivers/relational/declared"
 	"salvor/tasks"
 	"salvor/workers/captured"
 )
 
 // closeOver finds the rows without which those that were found are not whole, in the views that these were found in.
-func (a *attempt) closeOver(ctx context.Context, live, base *observed, result *tasks.ObserveResult) (err error) {
+func (a *attempt) closeOver(ctx context.Context, live, base *observed, bound *declared.Bound, result *tasks.ObserveResult) (err error) {
 	c := a.run.plan.Capture
 	missing := newMissing()
+	names := relational.Model{Labels: bound.Labels}
 	config := relational.ClosureConfig{
-		Live: live.view, Model: live.model, Scratch: a.cfg.Scratch, Memory: rowsMemory, Budget: c.Budget, Missing: missing.add,
+		Live: live.view, Model: live.model, Edges: bound.Edges, Meaning: bound.Meaning, Scratch: a.cfg.Scratch, Memory: rowsMemory, Budget: c.Budget, Missing: missing.add,
 	}
 	if base != nil {
 		config.Base, config.BaseModel = base.view, base.model
@@ -39,7 +41,10 @@ func (a *attempt) closeOver(ctx context.Context, live, base *observed, result *t
 	defer func() { err = errors.Join(err, lines.close()) }()
 	err = closure.Run(ctx, func(added *relational.Added) error {
 		a.entries.Add(1)
-		return lines.add(added.Line())
+		line := added.Line()
+		label := names.Label(added.Table.Name)
+		line.App, line.Model = label.App, label.Model
+		return lines.add(line)
 	})
 	if err != nil {
 		return fmt.Errorf("close over node %s: %w", c.Node, err)

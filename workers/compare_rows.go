@@ -103,9 +103,7 @@ func (t *tableCapture) open(ctx context.Context) (err error) {
 		}
 		t.other = baseModel.Table(name)
 	}
-	if t.detectors, err = t.attempt.detectors(t.table); err != nil {
-		return err
-	}
+	t.detectors = relational.Detectors{Created: t.spec.Created, Modified: t.spec.Modified}
 	if t.spool, err = relational.NewSpool(t.cfg.Scratch); err != nil {
 		return err
 	}
@@ -204,7 +202,7 @@ func (t *tableCapture) store(ctx context.Context, result *tasks.CompareResult) (
 		if !j.own() {
 			return nil
 		}
-		buf = relational.AppendLine(buf[:0], t.table.Line(t.other, j.Found, j.left, without(j)))
+		buf = relational.AppendLine(buf[:0], t.labelled(t.table.Line(t.other, j.Found, j.left, without(j))))
 		return w.write(buf, j.Op, 1)
 	})
 	if err != nil {
@@ -230,7 +228,7 @@ func (t *tableCapture) store(ctx context.Context, result *tasks.CompareResult) (
 			if !slices.Contains(j.groups, group) {
 				return nil
 			}
-			buf = relational.AppendLine(buf[:0], t.table.GroupLine(t.other, j.Found, t.ofGroup(j, group)))
+			buf = relational.AppendLine(buf[:0], t.labelled(t.table.GroupLine(t.other, j.Found, t.ofGroup(j, group))))
 			return w.write(buf, j.Op, 1)
 		})
 		if err != nil {
@@ -277,6 +275,12 @@ func (t *tableCapture) noteTouched(ctx context.Context, groups []relational.Grou
 		}
 	}
 	return nil
+}
+
+// labelled adds Django's names to a line.
+func (t *tableCapture) labelled(l *relational.Line) *relational.Line {
+	l.App, l.Model = t.spec.App, t.spec.Model
+	return l
 }
 
 // part writes one part; nil where nothing was written.

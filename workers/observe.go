@@ -13,6 +13,7 @@ import (
 	"salvor/archive"
 	"salvor/drivers"
 	"salvor/drivers/relational"
+	"salvor/drivers/relational/declared"
 	"salvor/tasks"
 	"salvor/tasks/ledger"
 )
@@ -57,7 +58,11 @@ func (a *attempt) observe(ctx context.Context) (_ any, err error) {
 			return nil, err
 		}
 	}
-	if result.Zone, err = a.checkAsked(live, base); err != nil {
+	bound, err := a.declare(ctx, live)
+	if err != nil {
+		return nil, err
+	}
+	if result.Zone, err = a.checkAsked(live, base, bound); err != nil {
 		return nil, err
 	}
 	for _, o := range []*observed{live, base} {
@@ -65,16 +70,19 @@ func (a *attempt) observe(ctx context.Context) (_ any, err error) {
 			a.views.put(o.key, o.view)
 		}
 	}
-	if result.Tables, err = a.growCompare(ctx, live, base); err != nil {
+	if result.Tables, err = a.growCompare(ctx, live, base, bound); err != nil {
 		return nil, err
 	}
 	if err := a.holdRows(ctx, live, base); err != nil {
 		return nil, err
 	}
-	if err := a.closeOver(ctx, live, base, &result); err != nil {
+	if err := a.closeOver(ctx, live, base, bound, &result); err != nil {
 		return nil, err
 	}
-	if err := a.keepModels(ctx, live, base, &result); err != nil {
+	if result.Edges, err = encodeEdges(bound.Edges); err != nil {
+		return nil, err
+	}
+	if err := a.keepModels(ctx, live, base, bound, &result); err != nil {
 		return nil, err
 	}
 	for _, o := range []*observed{live, base} {
@@ -130,7 +138,7 @@ func (a *attempt) letGoRows(ctx context.Context, o *observed) error {
 }
 
 // checkAsked tells whether what was asked for can be done with these databases, and returns the zone of times without one.
-func (a *attempt) checkAsked(live, base *observed) (zone string, err error) {
+func (a *attempt) checkAsked(live, base *observed, bound *declared.Bound) (zone string, err error) {
 	c := a.run.plan.Capture
 	location, err := a.zoneOf(live.model)
 	if err != nil {
@@ -146,7 +154,7 @@ func (a *attempt) checkAsked(live, base *observed) (zone string, err error) {
 	}
 	var blind []string
 	for _, t := range live.model.Tables {
-		d, err := a.detectors(t)
+		d, err := a.detectors(t, bound)
 		if err != nil {
 			return "", err
 		}
@@ -183,15 +191,15 @@ func (a *attempt) zoneOf(model *relational.Model) (*time.Location, error) {
 var errBlind = errors.New("tables are blind")
 
 // detectors are the columns of a table that tell when its rows were made and changed; none where no moment is given.
-func (a *attempt) detectors(t *relational.Table) (relational.Detectors, error) {
+func (a *attempt) detectors(t *relational.Table, bound *declared.Bound) (relational.Detectors, error) {
 	if a.run.plan.Capture.Since.IsZero() {
 		return relational.Detectors{}, nil
 	}
-	return t.Detect(relational.Detectors{})
+	return bound.Detectors(t)
 }
 
 // growCompare adds a task for each table, and returns how many.
-func (a *attempt) growCompare(ctx context.Context, live, base *observed) (int, error) {
+func (a *attempt) growCompare(ctx context.Context, live, base *observed, bound *declared.Bound) (int, error) {
 	path := a.run.plan.Capture.Node
 	node := a.run.nodes[path]
 	g := ledger.Growth{
@@ -205,8 +213,15 @@ func (a *attempt) growCompare(ctx context.Context, live, base *observed) (int, e
 	if shared && (base == nil || baseShared) {
 		route, spec.Live, spec.Base = tasks.Route{Host: node.Host}, liveTicket, baseTicket
 	}
+	names := relational.Model{Labels: bound.Labels}
 	for i, t := range live.model.Tables {
-		spec.Schema, spec.Table = t.Schema, t.Name.Name
+		detectors, err := a.detectors(t, bound)
+		if err != nil {
+			return 0, fmt.Errorf("observe node %s: %w", path, err)
+		}
+		label := names.Label(t.Name)
+		spec.Schema, spec.Table, spec.App, spec.Model = t.Schema, t.Name.Name, label.App, label.Model
+		spec.Created, spec.Modified = detectors.Created, detectors.Modified
 		raw, err := json.Marshal(spec)
 		if err != nil {
 			return 0, fmt.Errorf("encode table %s: %w", t.Name, err)
@@ -265,8 +280,10 @@ func (a *attempt) holdRows(ctx context.Context, all ...*observed) error {
 }
 
 // keepModels stores the models, and names what is in the dump's alone.
-func (a *attempt) keepModels(ctx context.Context, live, base *observed, result *tasks.ObserveResult) (err error) {
-	if result.Model, err = a.putJSON(ctx, "model", live.model); err != nil || base == nil {
+func (a *attempt) keepModels(ctx context.Context, live, base *observed, bound *declared.Bound, result *tasks.ObserveResult) (err error) {
+	model := *live.model // which is the view's, and not to be changed
+	model.Labels = bound.Labels
+	if result.Model, err = a.putJSON(ctx, "model", &model); err != nil || base == nil {
 		return err
 	}
 	for _, t := range base.model.Tables {

@@ -103,6 +103,7 @@ func (a *attempt) newRecording(ctx context.Context) (*recording, error) {
 	case c.Base != nil:
 		r.capture.AgainstSource = c.Base.Source
 	}
+	r.capture.Edges = r.observed.Edges
 	if r.capture.Model, err = a.readJSON(ctx, r.observed.Model); err != nil {
 		return nil, err
 	}
@@ -186,7 +187,7 @@ func (r *recording) texts(ctx context.Context) error {
 	if err := c.Summary(&summary); err != nil {
 		return err
 	}
-	decisions, err := c.Questions()
+	decisions, err := c.Questions(ctx, r.run.archive)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"salvor/archive"
 	"salvor/coordinator"
 	"salvor/drivers"
+	"salvor/internal/yamltree"
 	"salvor/tasks"
 	"salvor/tasks/ledger"
 	"salvor/tasks/queue"
@@ -268,13 +269,22 @@ func (a *app) reportError(err error) {
 	a.console.problem("hint", cmp.Or(hintOf(err), generalHint(err)))
 }
 
-// reportConfig writes each problem of a set on a line of its own, its hint below it.
+// reportConfig writes each problem of a set.
 func (a *app) reportConfig(e *tasks.ConfigError) {
+	general := "salvor plan checks a set and runs nothing"
+	if e.File != "" {
+		general = fmt.Sprintf("correct %s; salvor plan checks it and runs nothing", e.File)
+	}
+	a.reportWrong(e, general)
+}
+
+// reportWrong writes each problem of a text on a line of its own, its hint below it; and general where one has none.
+func (a *app) reportWrong(e *yamltree.Error, general string) {
 	unhinted := false
 	for _, p := range e.Problems {
 		hint := p.Hint
 		p.Hint = ""
-		one := tasks.ConfigError{File: e.File, Problems: []tasks.ConfigProblem{p}}
+		one := yamltree.Error{File: e.File, Problems: []yamltree.Problem{p}}
 		a.console.problem("error", one.Error())
 		a.console.problem("hint", hint)
 		unhinted = unhinted || hint == ""
@@ -282,10 +292,8 @@ func (a *app) reportConfig(e *tasks.ConfigError) {
 	if e.More > 0 {
 		a.console.problem("error", fmt.Sprintf("%d problems more", e.More))
 	}
-	if unhinted && e.File != "" {
-		a.console.problem("hint", fmt.Sprintf("correct %s; salvor plan checks it and runs nothing", e.File))
-	} else if unhinted {
-		a.console.problem("hint", "salvor plan checks a set and runs nothing")
+	if unhinted {
+		a.console.problem("hint", general)
 	}
 }
 

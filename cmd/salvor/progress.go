@@ -134,13 +134,17 @@ func (p *progress) missing(now time.Time) {
 	p.missed = missed
 }
 
+// mostLeft is the longest time to go that is told.
+const mostLeft = 30 * 24 * time.Hour
+
 // describe writes a state in one line, what matters most first: the line may be cut.
 func describe(s ledger.RunState, took time.Duration, perSecond float64) string {
 	var parts []string
 	if s.Weight > 0 {
 		parts = append(parts, fmt.Sprintf("%d %%", percentOf(s)))
-		if left := s.Weight - weightDone(s); perSecond > 0 && left > 0 {
-			parts = append(parts, formatDuration(time.Duration(float64(left)/perSecond*float64(time.Second)))+" left")
+		// Where next to nothing moves, nobody knows.
+		if left := float64(s.Weight - weightDone(s)); left > 0 && perSecond*mostLeft.Seconds() > left {
+			parts = append(parts, formatDuration(time.Duration(left/perSecond*float64(time.Second)))+" left")
 		}
 	}
 	parts = append(parts, formatBytes(s.Bytes))

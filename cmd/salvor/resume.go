@@ -35,7 +35,7 @@ func (a *app) resumeCommand() *cobra.Command {
 			"its queue is only watched to its end. It ends as the dump or the restore would have.\n\n" +
 			"What is read and written stands in the archive. Where others than you can write to that, the places are shown first,\n" +
 			"unless the config says the same, and --as-stored goes on with them." +
-			exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitResumable, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
+			exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitUnproven, exitResumable, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
 		Example: "  salvor resume --archive /backups\n  salvor resume 0199a3 --config backupset.yaml",
 		Args:    cobra.MaximumNArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return a.resume(c.Context(), o, args) },

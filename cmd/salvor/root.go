@@ -115,7 +115,7 @@ func (a *app) rootCommand() *cobra.Command {
 		Short: "Dump, restore and verify sets of databases, buckets and directories",
 		Long: "salvor dumps databases, buckets and directories as one ordered, coherent set into an archive, and restores it.\n\n" +
 			"The set stands in a file (backupset.yaml), or on the command line as NAME=SCHEME:PLACE." + a.schemesHelp() +
-			"\n\nResults go to stdout, all else to stderr." + exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitResumable,
+			"\n\nResults go to stdout, all else to stderr." + exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitUnproven, exitResumable,
 			exitMissing, exitAccess, exitCorrupt, exitInterrupted),
 		Example: "  salvor dump --archive /backups site=sqlite:site.db uploads=dir:uploads\n" +
 			"  salvor restore --archive /backups latest --into site=sqlite:new.db --into uploads=dir:new",

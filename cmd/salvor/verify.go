@@ -151,10 +151,13 @@ func (a *app) printFinding(f archive.Finding) error {
 	}
 	if f.Entries > 0 {
 		names := strings.Join(mapped(f.Paths, quoteName), ", ")
-		if more := f.Entries - int64(len(f.Paths)); more > 0 {
+		if more := f.Entries - int64(len(f.Paths)); more > 0 && names != "" {
 			names += fmt.Sprintf(" and %s more", formatCount(more))
 		}
-		belongs = append(belongs, plural(f.Entries, "entry", "entries")+": "+names)
+		if names != "" {
+			names = ": " + names // a list that is damaged tells none
+		}
+		belongs = append(belongs, plural(f.Entries, "entry", "entries")+names)
 	}
 	if len(belongs) > 0 {
 		line += " (" + strings.Join(belongs, ", ") + ")"

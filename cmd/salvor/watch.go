@@ -44,7 +44,7 @@ func (a *app) watchCommand() *cobra.Command {
 		Long: "Follow a run of a queue as the command that started it does, and end with the exit status of the run. RUN is the run's\n" +
 			"id or a unique beginning of it; it may be left out where only one run is active. Of a run that has ended, the archive\n" +
 			"tells how. Ctrl-C ends the watching, not the run; salvor cancel does that." +
-			exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitResumable, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
+			exitHelp(exitOK, exitFailed, exitUsage, exitIncomplete, exitUnproven, exitResumable, exitMissing, exitAccess, exitCorrupt, exitInterrupted),
 		Example: "  salvor watch --queue redis://redis:6379/0\n  salvor watch 0192f3c0 --json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return a.watch(c.Context(), firstArg(args)) },

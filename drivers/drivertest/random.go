@@ -37,6 +37,7 @@ type random struct {
 	base, now []map[string]randomRow
 	setup     []string
 	work      []string
+	declared  bool // references are foreign keys
 }
 
 // Random makes random schemas (keys of numbers, texts, UUIDs and several columns, references to themselves and in cycles) with random
@@ -47,14 +48,14 @@ func Random(t *testing.T, h RelationalHarness, rounds int) {
 	for round := range rounds {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
 			t.Parallel()
-			r := rapid.Custom(func(t *rapid.T) *random { return newRandom(t, h) }).Example(round)
+			r := rapid.Custom(func(t *rapid.T) *random { return newRandom(t, h, false) }).Example(round)
 			r.check(t)
 		})
 	}
 }
 
-func newRandom(t *rapid.T, h RelationalHarness) *random {
-	r := &random{h: h}
+func newRandom(t *rapid.T, h RelationalHarness, declared bool) *random {
+	r := &random{h: h, declared: declared}
 	n := rapid.IntRange(1, 5).Draw(t, "tables")
 	for i := range n {
 		tab := &randomTable{
@@ -68,6 +69,13 @@ func newRandom(t *rapid.T, h RelationalHarness) *random {
 	for _, tab := range r.tables {
 		r.create(tab)
 		r.setup = append(r.setup, tab.sql)
+	}
+	if declared && h.Enforces {
+		for _, tab := range r.tables {
+			for n := range tab.refs {
+				r.setup = append(r.setup, fmt.Sprintf(`ALTER TABLE "%s" ADD %s`, tab.name, r.foreign(tab, n)))
+			}
+		}
 	}
 	r.now = make([]map[string]randomRow, n)
 	for i := range r.now {
@@ -95,12 +103,31 @@ func (r *random) create(tab *randomTable) {
 			columns = append(columns, fmt.Sprintf(`"r%d_%d" %s`, n, i, types[k]))
 		}
 	}
-	tab.sql = `CREATE TABLE "` + tab.name + `" (` + strings.Join(columns, ", ") + `, "v" ` + r.h.Text + `, PRIMARY KEY (` + strings.Join(key, ", ") + `))`
+	constraints := []string{`PRIMARY KEY (` + strings.Join(key, ", ") + `)`}
+	for n := range tab.refs {
+		if r.declared && !r.h.Enforces { // where a table may refer to one that is not there yet
+			constraints = append(constraints, r.foreign(tab, n))
+		}
+	}
+	tab.sql = `CREATE TABLE "` + tab.name + `" (` + strings.Join(columns, ", ") + `, "v" ` + r.h.Text + `, ` + strings.Join(constraints, ", ") + `)`
+}
+
+// foreign declares a reference.
+func (r *random) foreign(tab *randomTable, n int) string {
+	parent := r.tables[tab.refs[n]]
+	var columns, parents []string
+	for i := range parent.key {
+		columns, parents = append(columns, fmt.Sprintf(`"r%d_%d"`, n, i)), append(parents, fmt.Sprintf(`"k%d"`, i))
+	}
+	return `FOREIGN KEY (` + strings.Join(columns, ", ") + `) REFERENCES "` + parent.name + `" (` + strings.Join(parents, ", ") + `)`
 }
 
 // edges are the references, which no constraint holds: rows come and go in any order, but none ever refers to one that is not there.
 func (r *random) edges() map[relational.Name][]relational.Edge {
 	all := make(map[relational.Name][]relational.Edge)
+	if r.declared {
+		return all
+	}
 	for _, tab := range r.tables {
 		name := relational.Name{Schema: r.h.Schema, Name: tab.name}
 		for n, ref := range tab.refs {
@@ -215,7 +242,7 @@ func (r *random) values(tab *randomTable, row randomRow) []string {
 	return append(list, row.text)
 }
 
-// isReferred tells whether a row is another's parent; its own does not count.
+// isReferred tells whether a row is another's parent; its own does not count, unless the database would mind (InnoDB does).
 func (r *random) isReferred(table int, key []string) bool {
 	for i, tab := range r.tables {
 		for n, ref := range tab.refs {
@@ -223,7 +250,7 @@ func (r *random) isReferred(table int, key []string) bool {
 				continue
 			}
 			for _, row := range r.now[i] {
-				if slices.Equal(row.refs[n], key) && (i != table || !slices.Equal(row.key, key)) {
+				if slices.Equal(row.refs[n], key) && (r.declared || i != table || !slices.Equal(row.key, key)) {
 					return true
 				}
 			}

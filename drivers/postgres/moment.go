@@ -152,5 +152,5 @@ const mostRefused = 10
 // Hints for what may not be read.
 const (
 	hintRowSecurity = "dump as the table's owner, or as a role with BYPASSRLS"
-	hintGrant       = "grant the role SELECT on it (pg_read_all_data holds for all), or exclude it with exclude_tables"
+	hintGrant       = "grant the role SELECT on it and USAGE on its schema (pg_read_all_data holds for all), or exclude it with exclude_tables"
 )

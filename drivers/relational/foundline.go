@@ -1,7 +1,5 @@
 package relational
 
-import "encoding/json"
-
 // Line makes the line of a row that was found. other is the same table of the dump, whose columns f.Base is by; nil where there is
 // none. Of a row that was modified, changed are the places of the columns that the line tells of, and without those that it leaves
 // out, as they belong to a [Group].
@@ -68,14 +66,8 @@ func (l *Line) compared(other *Table, f *Found, changed []int) {
 
 // Line makes the line of a row that a closure added.
 func (a *Added) Line() *Line {
-	l := &Line{
+	return &Line{
 		Table: a.Table, Op: a.Op, Data: a.Row.Values, Has: a.Table.Written(),
-		Via: &Via{Edge: a.Via, From: a.FromTable.Name.String(), Depth: a.Depth},
+		Via: a.Reached(),
 	}
-	if key := a.FromTable.Identity(); key != nil {
-		for _, place := range a.FromTable.Indexes(key.Columns) {
-			l.Via.PK = append(l.Via.PK, json.RawMessage(AppendJSON(nil, &a.FromTable.Columns[place], a.From[place])))
-		}
-	}
-	return l
 }

@@ -108,13 +108,13 @@ func (l *Line) sum() []byte {
 }
 
 // Editable tells whether somebody may write another value into a column of a line's data: not into those of the identity, by which other
-// rows know this one, nor into those that nobody changed, which are not written.
+// rows know this one, nor into those that nobody changed, which are not written. Where nobody knows what was changed, all are.
 func (l *Line) Editable(column int) bool {
 	name := l.Table.Columns[column].Name
 	if key := l.Table.Identity(); key != nil && slices.Contains(key.Columns, name) {
 		return false
 	}
-	return l.Op != OpModified || slices.Contains(l.Changed, name)
+	return l.Op != OpModified || len(l.Changed) == 0 || slices.Contains(l.Changed, name)
 }
 
 func (l *Line) appendObject(to []byte, values []Value, has []bool) []byte {

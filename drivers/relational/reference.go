@@ -89,8 +89,7 @@ func Convert(v Value, c *Column) (_ Value, ok bool) {
 		}
 	}
 	if c.Dynamic {
-		// SQLite compares a text with a column of numbers as a number, and the other way around.
-		return v, true
+		return dynamic(v, c), true
 	}
 	switch c.Type {
 	case TypeInt:
@@ -129,6 +128,23 @@ const plainUUID = 32
 
 // isPlainUUID tells whether a column is of the type in which Django keeps UUIDs without dashes, where the database has none of its own.
 func isPlainUUID(c *Column) bool { return strings.EqualFold(c.SQL, "char(32)") }
+
+// dynamic makes a value what a column of SQLite would make of it, where that can be told: it compares a text with a column of numbers
+// as a number, and the other way around.
+func dynamic(v Value, c *Column) Value {
+	switch c.Type {
+	case TypeInt, TypeDecimal, TypeFloat, TypeBool, TypeTime:
+		if _, err := strconv.ParseInt(string(v.Text), 10, 64); err == nil && v.Kind == Text && isInt(v.Text) {
+			return Value{Int, v.Text}
+		}
+	case TypeText:
+		if v.Kind == Int {
+			return Value{Text, v.Text}
+		}
+	case TypeBytes, TypeJSON, TypeOther:
+	}
+	return v
+}
 
 // fitsInt tells whether a whole number fits a column; a server would refuse the whole question.
 func fitsInt(text []byte, sql string) bool {

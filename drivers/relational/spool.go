@@ -235,8 +235,14 @@ func noSpace(err error) error {
 	return err
 }
 
-// unnamed makes a file that has no name any more: whatever happens, nothing of it is left.
+// unnamed makes a file without a name: whatever happens, nothing of it is left.
 func unnamed(dir string) (*os.File, error) {
+	if dir == "" {
+		dir = os.TempDir()
+	}
+	if file, ok := neverNamed(dir); ok {
+		return file, nil
+	}
 	file, err := os.CreateTemp(dir, "salvor-rows-*")
 	if err != nil {
 		return nil, fmt.Errorf("make a file for rows: %w", noSpace(err))

@@ -102,12 +102,9 @@ const (
 )
 
 func newTallyFile(dir string, bits int) (*tallyFile, error) {
-	file, err := os.CreateTemp(dir, "salvor-keys-*")
+	file, err := unnamed(dir)
 	if err != nil {
-		return nil, fmt.Errorf("make a file for keys: %w", err)
-	}
-	if err := os.Remove(file.Name()); err != nil {
-		return nil, errors.Join(fmt.Errorf("make a file for keys: %w", err), file.Close())
+		return nil, err
 	}
 	return &tallyFile{dir: dir, file: file, bits: bits}, nil
 }

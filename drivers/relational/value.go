@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"strconv"
+
+	"salvor/drivers"
 )
 
 // Kind is what a value is.
@@ -118,6 +121,32 @@ func AppendValues(to []byte, values []Value) []byte {
 	}
 	return to
 }
+
+// ReadValues reads n values that AppendValues has written, and returns what follows them. The values are parts of b. The error wraps
+// [drivers.ErrCorrupt].
+func ReadValues(b []byte, n int) (values []Value, rest []byte, err error) {
+	values = make([]Value, n)
+	for i := range values {
+		if len(b) == 0 {
+			return nil, nil, errValues
+		}
+		kind := Kind(b[0])
+		b = b[1:]
+		if kind == Null {
+			continue
+		}
+		size, used := binary.Uvarint(b)
+		if used <= 0 || size > uint64(len(b)-used) { //nolint:gosec // a size
+			return nil, nil, errValues
+		}
+		b = b[used:]
+		values[i] = Value{Kind: kind, Text: b[:size:size]}
+		b = b[size:]
+	}
+	return values, b, nil
+}
+
+var errValues = fmt.Errorf("read values: %w", drivers.ErrCorrupt)
 
 // HashSize is the length of a [Hash].
 const HashSize = 16

@@ -65,7 +65,7 @@ func describeModel(ctx context.Context, c *conn) (*relational.Model, error) {
 	if d.encoding, err = c.text(ctx, "PRAGMA encoding"); err != nil {
 		return nil, err
 	}
-	tables, err := c.rows(ctx, "SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND type <> 'view' ORDER BY name")
+	tables, err := c.rows(ctx, "SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'salvor\\_merge\\_%' ESCAPE '\\' AND type <> 'view' ORDER BY name")
 	if err != nil {
 		return nil, err
 	}

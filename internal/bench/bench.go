@@ -50,6 +50,7 @@ func sections() []section {
 		{"large", (*bench).largeFiles, func(o options) int64 { return int64(o.large) * 3 * gigabyte }},
 		{"postgres", (*bench).postgres, func(options) int64 { return postgresRoom }},
 		{"mysql", (*bench).mysql, func(options) int64 { return mysqlRoom }},
+		{"capture", (*bench).capture, func(o options) int64 { return int64(o.rows) * captureRoom }},
 	}
 }
 

@@ -77,7 +77,7 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := options{only: []string{"small", "trivial"}, dir: "/x", rounds: 3, entries: 200_000, sparse: 10, small: 50_000, large: 2}
+	want := options{only: []string{"small", "trivial"}, dir: "/x", rounds: 3, entries: 200_000, sparse: 10, small: 50_000, large: 2, rows: 5_000_000}
 	if diff := cmp.Diff(want, o, cmp.AllowUnexported(options{})); diff != "" {
 		t.Errorf("options (-want +got):\n%s", diff)
 	}

@@ -57,6 +57,7 @@ type options struct {
 	sparse  int // GB
 	small   int
 	large   int // GB
+	rows    int
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -76,6 +77,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.sparse, "sparse", 10, "the size of section sparse's file in `GB`")
 	f.IntVar(&o.small, "small", 50_000, "how many files of 8 KiB section small has")
 	f.IntVar(&o.large, "large", 4, "the size of section large's files together in `GB`")
+	f.IntVar(&o.rows, "rows", 5_000_000, "how many rows section capture compares")
 	if err := f.Parse(args); err != nil {
 		return options{}, err
 	}
@@ -90,7 +92,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	case err != nil:
 	case f.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
-	case o.rounds < 1 || o.entries < 1 || o.sparse < 1 || o.small < 1 || o.large < 1:
+	case o.rounds < 1 || o.entries < 1 || o.sparse < 1 || o.small < 1 || o.large < 1 || o.rows < 1:
 		err = errors.New("counts and sizes are at least 1")
 	}
 	if err != nil {

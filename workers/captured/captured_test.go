@@ -214,7 +214,7 @@ not looked at:
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("summary (-want +got):\n%s", diff)
 	}
-	questions, err := c.Questions()
+	questions, err := c.Questions(t.Context(), a)
 	if err != nil {
 		t.Fatal(err)
 	}

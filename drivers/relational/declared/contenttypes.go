@@ -25,9 +25,18 @@ type ContentType struct {
 	App, Model string
 }
 
-// table is the model's table, where nothing else was said in its code.
+// table is the model's table, where nothing else was said in its code. Django says it of some of its own.
 func (c *ContentType) table() relational.Name {
-	return relational.Name{Schema: c.Schema, Name: strings.ToLower(c.App + "_" + c.Model)}
+	name := strings.ToLower(c.App + "_" + c.Model)
+	switch c.App + "." + c.Model {
+	case "contenttypes.contenttype":
+		name = contentTypes
+	case "admin.logentry":
+		name = "django_admin_log"
+	case "sessions.session", "sites.site", "redirects.redirect", "flatpages.flatpage":
+		name = "django_" + c.Model
+	}
+	return relational.Name{Schema: c.Schema, Name: name}
 }
 
 // ReadContentTypes reads the models that Django has noted in a database, sorted by schema, app and model; none where it is not

@@ -97,6 +97,16 @@ func (p OptionErrors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Hint is the first of theirs.
+func (p OptionErrors) Hint() string {
+	for _, one := range p {
+		if one.hint != "" {
+			return one.hint
+		}
+	}
+	return ""
+}
+
 // Unwrap returns them.
 func (p OptionErrors) Unwrap() []error { return p.Each() }
 

@@ -76,7 +76,7 @@ type FileReport struct {
 // maxListed bounds how many problems, and how many edited lines, a report lists; maxLine how long a line may be.
 const (
 	maxListed = 200
-	maxLine   = 512 << 20
+	maxLine   = 256 << 20
 )
 
 // Checker reads the lines of a capture, file by file, and then tells what is wrong. It is used by one goroutine.

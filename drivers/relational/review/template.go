@@ -19,11 +19,8 @@ type Group struct {
 
 // shows tells whether the group's lines have a column: those of modified rows have their keys and what the group changed.
 func (g *Group) shows(t *relational.Table, column string) bool {
-	if g.Op != relational.OpModified || g.Moment {
-		return true
-	}
 	key := t.Identity()
-	return column == g.Column || key != nil && slices.Contains(key.Columns, column)
+	return g.Op != relational.OpModified || g.Moment || key == nil || column == g.Column || slices.Contains(key.Columns, column)
 }
 
 // String says what the rows of the group have in common.
@@ -31,6 +28,8 @@ func (g *Group) String() string {
 	switch {
 	case g.Op == relational.OpDeleted:
 		return "were deleted"
+	case g.Op == relational.OpCreated:
+		return "were made, as many others were deleted"
 	case g.Moment:
 		return "were changed at one moment, " + g.Column + " = " + shorten(g.Value)
 	}
