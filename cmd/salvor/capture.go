@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"strconv"
@@ -232,7 +233,16 @@ func (a *app) capturedNode(c *capturing, o captureOptions, name string) (*tasks.
 	if node.Driver == "" {
 		return nil, "", usagef("name the nodes below it, one after the other", "node %s holds nothing of its own", path)
 	}
+	if one := (tasks.Node{Name: node.Name, Driver: node.Driver, Options: node.Options}); standsForMany(&one, a) {
+		return nil, "", usagef("name one of them, as the dump does: salvor show DUMP lists them", "node %s stands for several databases", path)
+	}
 	return node, path, nil
+}
+
+// standsForMany tells whether a node has a child for each of its places when it is dumped.
+func standsForMany(node *tasks.Node, a *app) bool {
+	_, some := node.Expanding(taskDrivers(a.registry))
+	return some
 }
 
 // onlyDatabase finds the node where a set has but one that can be captured.
@@ -288,6 +298,13 @@ func (a *app) dumpedNode(ctx context.Context, c *capturing, o captureOptions, li
 	case record == nil:
 		return nil, "", withHint(fmt.Errorf("%w: dump %s does not hold node %s", tasks.ErrUnknownNode, ref.Dump, path), "salvor show "+ref.Dump+" lists what it holds")
 	case live == nil && dumped.Source == tasks.RedactedSource:
+		config := maps.Collect(c.settings.set.Set.Walk())
+		if text := literalOf(config, path, dumped.Driver); !text.IsEmpty() {
+			node := dumped.Clone()
+			node.Literal = text
+			live = &node
+			break
+		}
 		return nil, "", usagef("name it with --source "+lastName(path)+"=SCHEME:PLACE", "the source of node %s held a secret, which is not stored", path)
 	case live == nil:
 		live = dumped

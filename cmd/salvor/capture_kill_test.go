@@ -196,3 +196,47 @@ func TestCaptureFleet(t *testing.T) {
 		return ""
 	})
 }
+
+// One that is interrupted ends soon, keeps nothing, and drops what it made itself, as its run does not come to that.
+func TestCaptureInterrupted(t *testing.T) {
+	t.Parallel()
+	s := testenv.Postgres(t, testenv.PostgresOptions{})
+	database, dir := s.NewDatabase(), t.TempDir()
+	s.Exec(database, "CREATE TABLE t AS SELECT i, md5(i::text) v FROM generate_series(1, 300000) i")
+	archive := filepath.Join(dir, "archive")
+	mustCall(t, "dump", "-q", "--archive", archive, "main="+s.URL(database))
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), exe, "capture", "--archive", archive, "--source", "main="+s.URL(database), "--against", "latest")
+	cmd.Args[0] = "salvor"
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	scratches := func() string {
+		return s.Query("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'salvor%'")
+	}
+	testenv.Eventually(t, time.Minute, func() string {
+		if scratches() == "0" {
+			return "the dump is not being restored"
+		}
+		return ""
+	})
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // its code is looked at
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || !strings.Contains(stderr.String(), "capture was interrupted, nothing was kept") ||
+		!strings.Contains(stderr.String(), "dropped   scratch database salvor_drill_") {
+		t.Errorf("exit code %d: %s", code, stderr.String())
+	}
+	if left := scratches(); left != "0" {
+		t.Errorf("%s scratch databases are left", left)
+	}
+	if n := checkCaptures(t, archive, nil); n != 0 {
+		t.Errorf("%d captures are kept", n)
+	}
+}

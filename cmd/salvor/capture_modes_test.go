@@ -5,8 +5,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -120,6 +122,9 @@ func TestCaptureModes(t *testing.T) {
 		}
 		if list := strings.Count(mustCall(t, "list", "--json", "-c", config), `"type":"capture"`); list != 5 {
 			t.Errorf("%d captures are listed", list)
+		}
+		if runs := mustCall(t, "runs", "-c", config); !strings.Contains(runs, l.Capture) || !strings.Contains(mustCall(t, "show", "-c", config, l.Run), "capture    "+l.Capture) {
+			t.Errorf("the run of %s is not told: %s", l.Capture, runs)
 		}
 		if left := e.scratches(); left != 0 {
 			t.Errorf("%d scratch databases are left", left)
@@ -248,5 +253,110 @@ func TestCaptureRights(t *testing.T) {
 	}
 	if left := s.Query("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'salvor%'"); left != "0" {
 		t.Errorf("%s scratch databases are left", left)
+	}
+}
+
+// By an indexed time of creation a capture reads the rows that it is after, and not the table.
+func TestCaptureSinceByIndex(t *testing.T) {
+	t.Parallel()
+	const rows = 60_000
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		s := testenv.Postgres(t, testenv.PostgresOptions{})
+		database := s.NewDatabase()
+		s.Exec(database, fmt.Sprintf(`CREATE TABLE plans (id int PRIMARY KEY); INSERT INTO plans SELECT generate_series(1, %d);
+			CREATE TABLE users (id int PRIMARY KEY, plan int REFERENCES plans, created_at timestamptz);
+			INSERT INTO users SELECT i, i AS plan, timestamptz '2020-01-01' + i * interval '1 s' FROM generate_series(1, %[1]d) i;
+			INSERT INTO users VALUES (-1, 1, now()), (-2, 2, NULL);
+			CREATE INDEX ON users (created_at)`, rows))
+		s.Exec(database, "VACUUM ANALYZE")
+		s.Exec(database, "SELECT pg_stat_reset()")
+		l := mustCapture(t, "--archive", filepath.Join(t.TempDir(), "a"), "--source", "main="+s.URL(database), "--since", "1h")
+		if l.Created != 1 || l.Parents != 1 {
+			t.Errorf("captured %+v", l)
+		}
+		testenv.Eventually(t, time.Minute, func() string {
+			// What a session did is counted when it ends.
+			got := s.Query(database, "SELECT count(*) FILTER (WHERE seq_scan = 0 AND idx_scan > 0 AND idx_tup_fetch + seq_tup_read < 10) FROM pg_stat_user_tables")
+			if got != "2" {
+				return got + " of 2 tables were read by an index alone: " +
+					s.Query(database, "SELECT string_agg(format('%s %s %s %s', relname, seq_scan, seq_tup_read, idx_tup_fetch), '; ') FROM pg_stat_user_tables")
+			}
+			return ""
+		})
+	})
+	t.Run("mariadb", func(t *testing.T) {
+		t.Parallel()
+		s := testenv.MariaDB(t, testenv.MariaDBOptions{})
+		database := s.NewDatabase()
+		s.Exec(database, fmt.Sprintf(`CREATE TABLE plans (id int PRIMARY KEY); INSERT INTO plans SELECT seq FROM seq_1_to_%d;
+			CREATE TABLE users (id int PRIMARY KEY, plan int, created_at timestamp NULL, KEY (created_at), FOREIGN KEY (plan) REFERENCES plans (id));
+			INSERT INTO users SELECT seq, seq AS plan, TIMESTAMP'2020-01-01 00:00:00' + INTERVAL seq SECOND FROM seq_1_to_%[1]d;
+			INSERT INTO users VALUES (-1, 1, NOW()), (-2, 2, NULL); ANALYZE TABLE users, plans`, rows))
+		read := func() int64 {
+			n, err := strconv.ParseInt(s.Query("", "SELECT SUM(variable_value) FROM information_schema.global_status WHERE variable_name LIKE 'Handler_read%' AND variable_name <> 'Handler_read_key'"), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		before := read()
+		l := mustCapture(t, "--archive", filepath.Join(t.TempDir(), "a"), "--source", "main="+s.URL(database), "--since", "1h")
+		if l.Created != 1 || l.Parents != 1 {
+			t.Errorf("captured %+v", l)
+		}
+		if n := read() - before; n == 0 || n > rows/10 {
+			t.Errorf("%d rows were read of %d", n, rows)
+		}
+	})
+}
+
+// One of the databases that a node stands for is captured by its name in the dump; a password that stands in the config is nowhere else.
+func TestCaptureOfServer(t *testing.T) {
+	t.Parallel()
+	s := testenv.Postgres(t, testenv.PostgresOptions{Password: "secret"})
+	dir := t.TempDir()
+	s.Exec("postgres", "CREATE DATABASE app")
+	s.Exec("app", "CREATE TABLE t (i int PRIMARY KEY)")
+	config := filepath.Join(dir, "set.yaml")
+	text := fmt.Sprintf("archive: %s/archive\nset:\n  name: site\n  children:\n    - {name: server, driver: postgres, source: %q, databases: [app]}\n", dir, s.URL("postgres"))
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustCall(t, "dump", "-q", "-c", config)
+	s.Exec("app", "INSERT INTO t VALUES (1)")
+	for _, args := range [][]string{
+		{"app", "-c", config, "--against", "latest"},
+		{"--archive", filepath.Join(dir, "archive"), "--source", "app=" + s.URL("app"), "--against", "latest"},
+		{"app", "-c", config, "--against", "latest", "--scratch", s.URL("postgres")},
+	} {
+		l := mustCapture(t, args...)
+		if l.Created != 1 || l.Node != "site/server/app" {
+			t.Errorf("capture %q: %+v", args, l)
+		}
+	}
+	_, stderr, code := call(t, "capture", "server", "-c", config, "--against", "latest")
+	if code != exitUsage || !strings.Contains(stderr, "node site/server stands for several databases") {
+		t.Errorf("a server: exit code %d: %s", code, stderr)
+	}
+	_, stderr, code = call(t, "capture", "app", "--archive", filepath.Join(dir, "archive"), "--against", "latest")
+	if code != exitUsage || !strings.Contains(stderr, "held a secret, which is not stored") {
+		t.Errorf("without the config: exit code %d: %s", code, stderr)
+	}
+	if left := s.Query("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'salvor%'"); left != "0" {
+		t.Errorf("%s scratch databases are left", left)
+	}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || path == config {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(data), ":secret@") {
+			t.Errorf("%s holds the password", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -21,6 +21,7 @@ type runLine struct {
 	Operation string    `json:"operation"`
 	Set       string    `json:"set"`
 	Dump      string    `json:"dump"`
+	Capture   string    `json:"capture,omitempty"` // the one that was made; Dump is what it was compared with
 	State     string    `json:"state"`
 	Percent   int       `json:"percent,omitempty"` // of a run that is active on the queue
 	Started   time.Time `json:"started"`
@@ -50,7 +51,10 @@ func runLineOf(r archive.Run) (runLine, coordinator.Outcome, error) {
 	o, err := runOutcome(r)
 	l := runLine{
 		Type: "run", Run: r.Run, Operation: r.Operation, Set: r.Set, Dump: r.Dump, State: r.State, Started: r.Started, Ended: r.Ended,
-		Nodes: len(o.Nodes), Failures: len(o.Failures), Hostname: r.Hostname, Version: r.Version,
+		Nodes: len(o.Nodes), Failures: len(o.Failures), Hostname: r.Hostname, Version: r.Version, Capture: o.Capture,
+	}
+	if o.Plan != nil && o.Plan.Capture != nil {
+		l.Capture = o.Plan.Capture.Capture
 	}
 	if l.Operation == "" { // an open mark
 		l.Operation = string(o.Operation)
@@ -103,7 +107,7 @@ func (a *app) runs(ctx context.Context) (err error) {
 	if damaged != nil && len(list) == 0 {
 		return damaged
 	}
-	rows := newTable("RUN", "OPERATION", "SET", "DUMP", "STATE", "STARTED (UTC)", "TOOK>", "NODES>", "BYTES>")
+	rows := newTable("RUN", "OPERATION", "SET", "DUMP OR CAPTURE", "STATE", "STARTED (UTC)", "TOOK>", "NODES>", "BYTES>")
 	for _, r := range list {
 		l, _, err := runLineOf(r)
 		damaged = errors.Join(damaged, err)
@@ -125,7 +129,7 @@ func (a *app) runs(ctx context.Context) (err error) {
 		if !l.Ended.IsZero() {
 			took = formatDuration(l.Ended.Sub(l.Started))
 		}
-		rows.add(l.Run, l.Operation, l.Set, l.Dump, cell, formatTime(l.Started), took, formatCount(int64(l.Nodes)), formatBytes(l.Bytes))
+		rows.add(l.Run, l.Operation, l.Set, firstOf(l.Capture, l.Dump), cell, formatTime(l.Started), took, formatCount(int64(l.Nodes)), formatBytes(l.Bytes))
 	}
 	switch {
 	case a.json:

@@ -214,6 +214,11 @@ func (a *app) showRun(r archive.Run) error {
 		l.Run, l.Operation, l.Set, l.Dump, l.State, formatTime(l.Started), took); err != nil {
 		return err
 	}
+	if l.Capture != "" {
+		if err := a.printf("capture    %s\n", l.Capture); err != nil {
+			return err
+		}
+	}
 	if o.Retries+o.Deaths+o.Epochs > 0 {
 		if err := a.printf("attempts   %d tried again, %d lost with a worker, %d views opened again\n", o.Retries, o.Deaths, o.Epochs); err != nil {
 			return err

@@ -34,14 +34,12 @@ type merging struct {
 	firing  bool
 	known   []*merge.Mapping
 
-	source      string
-	exec        func(...string)
-	captured    *relational.Model
-	lines       map[relational.Name][][]byte
-	before      []string
-	plans       int
-	afterStage  func()
-	afterCommit func(unit int) error
+	source   string
+	exec     func(...string)
+	captured *relational.Model
+	lines    map[relational.Name][][]byte
+	before   []string
+	written  *merge.Plan // the last one
 }
 
 // Decide asks choose.
@@ -284,9 +282,6 @@ func (m *merging) write(plan *merge.Plan, merger relational.Merger) error {
 	if err := plan.Stage(ctx, merger, 3); err != nil {
 		return err
 	}
-	if m.afterStage != nil {
-		m.afterStage()
-	}
 	if m.units > 0 {
 		return plan.ApplyUnits(ctx, merger)
 	}
@@ -351,10 +346,10 @@ func (m *merging) apply(plan *merge.Plan) {
 	if err != nil || len(refused) > 0 {
 		t.Fatalf("try: %v, refused: %+v\n%s", err, refused, describe(plan))
 	}
-	if diff := cmp.Diff(rowsOf(m.before), rowsOf(m.contents(m.source))); diff != "" && m.plans == 0 {
+	if diff := cmp.Diff(rowsOf(m.before), rowsOf(m.contents(m.source))); diff != "" && m.written == nil {
 		t.Errorf("a trial changes the target (-want +got):\n%s", diff)
 	}
-	m.plans++
+	m.written = plan
 	if err := m.write(plan, merger); err != nil {
 		t.Fatalf("apply: %v\n%s", err, describe(plan))
 	}

@@ -321,7 +321,7 @@ func remapSelf(t *testing.T, h RelationalHarness) {
 			target: []string{h.into("t", `"name", "up", "root"`, `(5, 'other', NULL, NULL)`)},
 		}
 		m.run()
-		m.want(`t: 2 "child" 6 6`, `t: 3 "grand" 2 6`, `t: 5 "other" null null`, `t: 6 "root" null 6`)
+		m.want(`t: 2 "child" 6 6`, `t: 3 "grand" 2 6`, `t: 5 "other" null null`, `t: 6 "root" null 6`) //nolint:dupword // two values that are null
 	}
 }
 

@@ -103,13 +103,13 @@ func (r *random) create(tab *randomTable) {
 			columns = append(columns, fmt.Sprintf(`"r%d_%d" %s`, n, i, types[k]))
 		}
 	}
-	constraints := `PRIMARY KEY (` + strings.Join(key, ", ") + `)`
+	constraints := []string{`PRIMARY KEY (` + strings.Join(key, ", ") + `)`}
 	for n := range tab.refs {
 		if r.declared && !r.h.Enforces { // where a table may refer to one that is not there yet
-			constraints += ", " + r.foreign(tab, n)
+			constraints = append(constraints, r.foreign(tab, n))
 		}
 	}
-	tab.sql = `CREATE TABLE "` + tab.name + `" (` + strings.Join(columns, ", ") + `, "v" ` + r.h.Text + `, ` + constraints + `)`
+	tab.sql = `CREATE TABLE "` + tab.name + `" (` + strings.Join(columns, ", ") + `, "v" ` + r.h.Text + `, ` + strings.Join(constraints, ", ") + `)`
 }
 
 // foreign declares a reference.

@@ -56,6 +56,10 @@ type RelationalHarness struct {
 	Cascade string
 	// NoNegativeZero tells that -0 is stored as 0, or that an UPDATE from 0 to it changes nothing.
 	NoNegativeZero bool
+	// Trigger makes a trigger that copies what is inserted into "t" to "log": both are tables of an "id".
+	Trigger []string
+	// Faithful are databases that a merge has to write as they are.
+	Faithful []Faithful
 }
 
 // RelationalKey is a type of keys.

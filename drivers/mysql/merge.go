@@ -63,7 +63,8 @@ func (s *Source) Merge(ctx context.Context, spec relational.MergeSpec) (_ relati
 		return nil, err
 	}
 	if !spec.Join {
-		got, err := m.conn.text(ctx, fmt.Sprintf("SELECT GET_LOCK('salvor_merge_%08x', 0)", crc32.ChecksumIEEE([]byte(s.place.database))))
+		// The session of a process that has just died may live for a moment.
+		got, err := m.conn.text(ctx, fmt.Sprintf("SELECT GET_LOCK('salvor_merge_%08x', 1)", crc32.ChecksumIEEE([]byte(s.place.database))))
 		if err != nil {
 			return nil, err
 		}

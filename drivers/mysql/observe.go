@@ -22,8 +22,9 @@ type observer struct {
 }
 
 var (
-	_ relational.Source = (*Source)(nil)
-	_ relational.View   = (*observer)(nil)
+	_ relational.Source  = (*Source)(nil)
+	_ relational.View    = (*observer)(nil)
+	_ relational.Weigher = (*observer)(nil)
 )
 
 // Observe opens a view, as Freeze does.

@@ -48,6 +48,33 @@ func TestRelational(t *testing.T) {
 		Moment: "timestamp(6) NULL", Wall: "datetime(6)", Date: "date", Key: "varchar(60) CHARACTER SET utf8mb4",
 		Text: "varchar(250) CHARACTER SET utf8mb4", Int: "bigint", Decimal: "decimal(10,2)", Float: "double", Bytes: "varbinary(100)", Bool: "boolean", BytesLiteral: "X'%s'",
 		Serial: `"id" bigint AUTO_INCREMENT PRIMARY KEY`, Generated: `"twice" bigint GENERATED ALWAYS AS ("n" * 2) STORED`,
+		Trigger: []string{`CREATE TRIGGER "copy" AFTER INSERT ON "t" FOR EACH ROW INSERT INTO "log" VALUES (NEW."id")`},
+		Faithful: []drivertest.Faithful{
+			{
+				Name: "TypesOfMySQL",
+				Base: []string{
+					`SET sql_mode=CONCAT(@@sql_mode, ',ALLOW_INVALID_DATES')`,
+					`CREATE TABLE x (id INT PRIMARY KEY, e ENUM('a','b'), s SET('x','y','z'), y YEAR, b BIT(9), d DATE, dt DATETIME(6), t TIME(6), ts TIMESTAMP(6) NULL, f FLOAT, g GEOMETRY, j JSON, l VARCHAR(50) CHARACTER SET latin1, bin BINARY(4), u BIGINT UNSIGNED, txt MEDIUMTEXT, blb BLOB, c CHAR(5))`,
+					`INSERT INTO x (id, l, txt) VALUES (1, 'é', 'text'), (2, 'a', 'text')`,
+				},
+				Work: []string{
+					`SET sql_mode='ANSI_QUOTES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'`,
+					`INSERT INTO x VALUES (3, 'b', 'x,z', 0, b'100000001', '0000-00-00', '2026-02-31 00:00:00', '-838:59:59', '2026-11-30 10:00:00.000001', 16777217, ST_GeomFromText('POINT(1 2)', 4326), '{"b": 1,  "a":2}', 'ß', X'0102', 18446744073709551615, 'it''s', X'00ff', 'a')`,
+					`INSERT INTO x (id, s, y, t, bin) VALUES (0, '', 2155, '838:59:59', X'')`,
+					`UPDATE x SET l = 'É', txt = 'TEXT', j = '[1, 2]', f = 0.1 WHERE id = 1`,
+				},
+			},
+			{
+				Name: "TimesThatRenewThemselves",
+				Base: []string{`CREATE TABLE r (id INT PRIMARY KEY, v INT, at TIMESTAMP DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP)`, `INSERT INTO r VALUES (1, 1, '2020-01-01 00:00:00'), (2, 2, '2020-01-01 00:00:00')`},
+				Work: []string{`UPDATE r SET v = 5, at = at WHERE id = 1`, `UPDATE r SET v = 6, at = '2021-01-01 00:00:00' WHERE id = 2`, `INSERT INTO r VALUES (3, 3, '2019-01-01 00:00:00')`},
+			},
+			{
+				Name: "CollatedKeys",
+				Base: []string{`CREATE TABLE k (name VARCHAR(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci PRIMARY KEY, v INT)`, `CREATE TABLE c (id INT PRIMARY KEY, k VARCHAR(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci, FOREIGN KEY (k) REFERENCES k (name))`, `INSERT INTO k VALUES ('Ann', 1), ('b', 2)`},
+				Work: []string{`INSERT INTO k VALUES ('Émile', 3)`, `INSERT INTO c VALUES (1, 'ANN'), (2, 'emile')`, `UPDATE k SET v = 5 WHERE name = 'ANN'`},
+			},
+		},
 		Session: func(t *testing.T, source string) func(...string) {
 			t.Helper()
 			p, err := parsePlace(source)
@@ -78,6 +105,8 @@ func TestRelational(t *testing.T) {
 	t.Run("Random", func(t *testing.T) { t.Parallel(); drivertest.Random(t, h, 12) })
 	t.Run("RandomMerge", func(t *testing.T) { t.Parallel(); drivertest.RandomMerge(t, h, 8) })
 	t.Run("MergeConflicts", func(t *testing.T) { t.Parallel(); drivertest.MergeConflicts(t, h) })
+	t.Run("MergeOperations", func(t *testing.T) { t.Parallel(); drivertest.MergeOperations(t, h) })
+	t.Run("MergeFidelity", func(t *testing.T) { t.Parallel(); drivertest.MergeFidelity(t, h) })
 }
 
 func TestModelOfMySQL(t *testing.T) {

@@ -136,8 +136,9 @@ func markSQL(t *relational.Table, m relational.Mark) (string, error) {
 		"name a column of dates, datetimes or timestamps")
 }
 
-// rowsSQL is what a session sets before it reads rows: texts come in UTF-8, and are sorted by all that they are of.
-const rowsSQL = "SET SESSION character_set_results=utf8mb4, max_sort_length=8388608"
+// rowsSQL is what a session sets before it reads rows: texts come in UTF-8, and are sorted by all that they are of; a lookup puts rows
+// together in a table of the server's, which would make zeros of dates that are none.
+const rowsSQL = "SET SESSION character_set_results=utf8mb4, max_sort_length=8388608, sql_mode='ALLOW_INVALID_DATES'"
 
 // read runs a query and takes its rows over. The session outlives a cancel: the moment that it sees cannot be had again.
 func (o *observer) read(ctx context.Context, sql string, r *tableRows) (relational.Rows, error) {
@@ -320,4 +321,40 @@ func (r *tableRows) Close() error {
 		return fmt.Errorf("read table %s: %w", r.table.Name, readError(err))
 	}
 	return nil
+}
+
+// Weigh asks the server for the weights of texts, as those of rows are.
+func (o *observer) Weigh(ctx context.Context, t *relational.Table, key *relational.Key, values [][]relational.Value) ([][]byte, error) {
+	d, err := o.detail(ctx, t.Name)
+	if err != nil {
+		return nil, err
+	}
+	s, err := o.pool.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer o.pool.give(s)
+	list := make([][]byte, len(values))
+	for n, tuple := range values {
+		for i, c := range key.Columns {
+			v := tuple[i]
+			place := t.Index(c)
+			if place < 0 {
+				return nil, fmt.Errorf("column %q: %w", c, drivers.ErrNotFound)
+			}
+			if collation, ok := strings.CutPrefix(string(key.Order[i]), string(relational.OrderWeight)+" "); ok && d.weights[place] != "" && key.Order[i] != orderCast {
+				charset, _, _ := strings.Cut(collation, "_")
+				// The session is not to be had again, so no cancel may cut it short.
+				weight, err := s.text(context.WithoutCancel(ctx), "SELECT "+d.weights[place]+" FROM (SELECT CONVERT("+literal(string(v.Text))+" USING "+charset+") COLLATE "+collation+" AS "+ident(c)+") t")
+				if err != nil {
+					return nil, fmt.Errorf("weigh a key of table %s: %w", t.Name, readError(err))
+				}
+				v = relational.BytesValue([]byte(weight))
+			}
+			if list[n], err = relational.AppendKey(list[n], key.Order[i], v); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return list, nil
 }

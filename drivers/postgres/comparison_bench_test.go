@@ -40,7 +40,11 @@ func BenchmarkComparison(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		v, err := source.(relational.Source).Observe(b.Context()) //nolint:forcetypeassert // it is this driver's
+		rows, ok := source.(relational.Source)
+		if !ok {
+			b.Fatal("the source cannot be read by rows")
+		}
+		v, err := rows.Observe(b.Context())
 		if err != nil {
 			b.Fatal(err)
 		}

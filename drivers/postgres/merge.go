@@ -120,12 +120,13 @@ func (s *Source) Merge(ctx context.Context, spec relational.MergeSpec) (_ relati
 		return nil, s.explain(err)
 	}
 	if !spec.Join {
-		got, err := m.conn.text(ctx, "SELECT pg_catalog.pg_try_advisory_lock("+mergeLock+")::text")
+		// The session of a process that has just died may live for a moment.
+		err := m.conn.exec(ctx, "SET lock_timeout = '1s'; SELECT pg_catalog.pg_advisory_lock("+mergeLock+"); SET lock_timeout = 0")
+		if isCode(err, codeLockTimeout) {
+			return nil, inUse("it is at work")
+		}
 		if err != nil {
 			return nil, err
-		}
-		if got != "true" {
-			return nil, inUse("it is at work")
 		}
 	}
 	if err := m.begin(ctx, spec); err != nil {
@@ -221,7 +222,7 @@ func (m *merger) dialect() *merging.Dialect {
 		Parts: func(_ *relational.Table, _ int, column string) []string {
 			return []string{column + "::pg_catalog.text" + bytewise}
 		},
-		RowID: func(prefix string) string { return "ROW(" + prefix + "tableoid, " + prefix + "ctid)" },
+		RowID: []string{"tableoid", "ctid"},
 	}
 }
 
@@ -280,14 +281,17 @@ func (m *merger) Stage(ctx context.Context, b *relational.Batch, changes relatio
 		return err
 	}
 	in, out := io.Pipe()
-	written := make(chan struct{})
+	written := make(chan error, 1)
 	go func() {
-		defer close(written)
-		_ = out.CloseWithError(writeStaged(out, t, b, changes)) // which is always nil
+		err := writeStaged(out, t, b, changes)
+		_ = out.CloseWithError(err) // which is always nil
+		written <- err
 	}()
 	tag, err := c.CopyFrom(ctx, in, "COPY "+stage+" FROM STDIN")
-	_ = in.Close() // so that the writer ends, wherever it is
-	<-written
+	_ = in.CloseWithError(errStaged) // so that the writer ends, wherever it is
+	if cause := <-written; cause != nil && !errors.Is(cause, errStaged) {
+		return cause // the server's error is but its echo
+	}
 	if err != nil {
 		return told(ctx, err)
 	}
@@ -296,6 +300,8 @@ func (m *merger) Stage(ctx context.Context, b *relational.Batch, changes relatio
 	}
 	return c.exec(ctx, "COMMIT")
 }
+
+var errStaged = errors.New("the server takes no more")
 
 // makeStage makes a staging table, unless it is there.
 func (m *merger) makeStage(ctx context.Context, c *conn, t *relational.Table, stage string) error {

@@ -47,6 +47,48 @@ func TestRelational(t *testing.T) {
 		Moment: "timestamptz", Wall: "timestamp", Date: "date",
 		Text: "text", Int: "bigint", Decimal: "numeric(10,2)", Float: "double precision", Bytes: "bytea", Bool: "boolean", BytesLiteral: `'\x%s'`,
 		Serial: `"id" bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY`, Generated: `"twice" bigint GENERATED ALWAYS AS ("n" * 2) STORED`,
+		Trigger: []string{`CREATE FUNCTION copy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.log VALUES (NEW.id); RETURN NEW; END $$`, `CREATE TRIGGER copy AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION copy()`},
+		Faithful: []drivertest.Faithful{
+			{
+				Name: "TypesOfPostgres",
+				Base: []string{
+					`CREATE TYPE mood AS ENUM ('sad', 'ok')`, `CREATE DOMAIN price AS numeric(10,2) CHECK (VALUE >= 0)`,
+					`CREATE TABLE x (id int PRIMARY KEY, a int[], t text[], m mood, r int4range, tr tstzrange, i interval, n inet, ts timestamp, tz timestamptz, b bit(5), vb bit varying, u uuid, j json, jb jsonb, p price, money money, c char(5), xml xml, pt point, bi numeric, by bytea, tv tsvector)`,
+					`INSERT INTO x (id, c) VALUES (1, 'ab'), (2, 'ab')`,
+				},
+				Work: []string{
+					`INSERT INTO x VALUES (3, '{{1,NULL},{3,4}}', '{"a,b",NULL,"NULL","q\"x"}', 'ok', '[1,5)', '[2026-01-01,)', '1 year 2 mons -3 days 04:05:06.7', '10.0.0.1/24', 'infinity', '-infinity', B'10101', B'1', '0a000000-0000-4000-8000-000000000000', '{"b": 1,  "a":2}', '{"b":1,"a":2}', 1.50, '12.34', 'a', '<a>b</a>', '(1,2)', 1e100, '\x00ff', 'a:1 b:2')`,
+					`INSERT INTO x (id, a, t, ts, tz, c, j) VALUES (4, '{}', '[0:1]={x,y}', '0044-03-15 12:00:00 BC', '2026-11-30 10:00:00.000001+00', '', 'null')`,
+					`UPDATE x SET c = 'ab c', j = '[1, 2]', xml = '<x/>', pt = '(0,-0)' WHERE id = 1`,
+				},
+			},
+			{
+				Name: "Partitions",
+				Base: []string{
+					`CREATE TABLE p (id int, at date, v text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at)`, `CREATE TABLE p1 PARTITION OF p FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')`, `CREATE TABLE p2 PARTITION OF p DEFAULT`,
+					`INSERT INTO p VALUES (1, '2020-05-05', 'a'), (2, '2025-01-01', 'b')`,
+				},
+				Work: []string{`INSERT INTO p VALUES (3, '2020-06-06', 'c'), (4, '2030-01-01', 'd')`, `UPDATE p SET v = 'z'`, `DELETE FROM p WHERE id = 2`},
+			},
+			{
+				Name: "PartitionsWithoutKey",
+				Base: []string{`CREATE TABLE p (id int, v text) PARTITION BY RANGE (id)`, `CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10)`, `CREATE TABLE p2 PARTITION OF p DEFAULT`, `INSERT INTO p VALUES (1, 'a'), (20, 'b')`},
+				Work: []string{`INSERT INTO p VALUES (1, 'a'), (20, 'b'), (20, 'b')`},
+			},
+			{
+				Name: "InheritedTables",
+				Base: []string{`CREATE TABLE a (id int PRIMARY KEY, t text)`, `CREATE TABLE b (extra int, PRIMARY KEY (id)) INHERITS (a)`, `INSERT INTO a VALUES (1, 'a')`, `INSERT INTO b VALUES (1, 'b', 5)`},
+				Work: []string{`UPDATE ONLY a SET t = 'changed'`, `INSERT INTO b VALUES (2, 'c', 6)`, `INSERT INTO a VALUES (2, 'x')`, `DELETE FROM b WHERE id = 1`},
+			},
+			{
+				Name: "UniqueOfManyKinds",
+				Base: []string{
+					`CREATE TABLE x (id int PRIMARY KEY, d int UNIQUE DEFERRABLE INITIALLY DEFERRED, part int, live bool, low text, r int4range, EXCLUDE USING gist (r WITH &&))`,
+					`CREATE UNIQUE INDEX ON x (part) WHERE live`, `CREATE UNIQUE INDEX ON x (lower(low))`, `INSERT INTO x VALUES (1, 1, 1, true, 'a', '[1,2)'), (2, 2, 2, true, 'b', '[2,3)')`,
+				},
+				Work: []string{`UPDATE x SET d = 3 - d`, `INSERT INTO x VALUES (3, 3, 1, false, 'c', '[3,4)')`},
+			},
+		},
 		Session: func(t *testing.T, source string) func(...string) {
 			t.Helper()
 			c, err := pgconn.Connect(t.Context(), source)
@@ -69,6 +111,8 @@ func TestRelational(t *testing.T) {
 	t.Run("Random", func(t *testing.T) { t.Parallel(); drivertest.Random(t, h, 12) })
 	t.Run("RandomMerge", func(t *testing.T) { t.Parallel(); drivertest.RandomMerge(t, h, 10) })
 	t.Run("MergeConflicts", func(t *testing.T) { t.Parallel(); drivertest.MergeConflicts(t, h) })
+	t.Run("MergeOperations", func(t *testing.T) { t.Parallel(); drivertest.MergeOperations(t, h) })
+	t.Run("MergeFidelity", func(t *testing.T) { t.Parallel(); drivertest.MergeFidelity(t, h) })
 }
 
 // observed opens a view of a database that SQL makes.

@@ -26,6 +26,6 @@
 //
 // # Who uses it
 //
-// The drivers of SQL databases implement [Source], and package drivertest holds them to it; workers capture by it. The package
-// knows no SQL, no archive, and nothing of who decides what becomes of a row.
+// The drivers of SQL databases implement [Source] and [Target], and package drivertest holds them to it; workers capture by it. The
+// package knows no SQL, no archive, and nothing of who decides what becomes of a row.
 package relational

@@ -55,7 +55,7 @@ var ErrOrphans = fmt.Errorf("rows would refer to rows that are not there: %w", d
 
 // IsRefused tells whether an error is of rows that the database does not take.
 func IsRefused(err error) bool {
-	var r *Refused
+	var r *RefusedError
 	return errors.As(err, &r)
 }
 
@@ -73,7 +73,7 @@ type Merger interface {
 	// Apply writes batches in one transaction, with a note that the unit is done; where it is noted, nothing is written. Before a
 	// batch is written its rows must be what the plan found, else the error is [ErrTargetMoved]; before the end of the
 	// transaction no row that was written, and none that referred to one, may refer to nothing, else it is [ErrOrphans]. A change that
-	// the database does not take is a [Refused].
+	// the database does not take is a [RefusedError].
 	Apply(ctx context.Context, unit int, batches []*Batch) error
 
 	// Applied lists the units that are noted as done, in their order.
@@ -162,15 +162,15 @@ type Refusal struct {
 	Message string
 }
 
-// Refused is the error of a change that the database does not take.
-type Refused struct {
+// RefusedError is the error of a change that the database does not take.
+type RefusedError struct {
 	Table Name
 	Refusal
 	Err error
 }
 
 // Error names the table.
-func (r *Refused) Error() string { return fmt.Sprintf("write table %s: %v", r.Table, r.Err) }
+func (r *RefusedError) Error() string { return fmt.Sprintf("write table %s: %v", r.Table, r.Err) }
 
 // Unwrap returns the database's error.
-func (r *Refused) Unwrap() error { return r.Err }
+func (r *RefusedError) Unwrap() error { return r.Err }

@@ -136,7 +136,7 @@ func ReadValues(b []byte, n int) (values []Value, rest []byte, err error) {
 			continue
 		}
 		size, used := binary.Uvarint(b)
-		if used <= 0 || size > uint64(len(b)-used) {
+		if used <= 0 || size > uint64(len(b)-used) { //nolint:gosec // a size
 			return nil, nil, errValues
 		}
 		b = b[used:]

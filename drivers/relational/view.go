@@ -37,6 +37,13 @@ type View interface {
 	End(ctx context.Context) error
 }
 
+// Weigher is a [View] of a database whose keys only the database itself can tell apart, by its collations.
+type Weigher interface {
+	// Weigh returns for each list of values of columns the bytes that Row.Key has for a row that holds them, with a key of those
+	// columns.
+	Weigh(ctx context.Context, t *Table, key *Key, values [][]Value) ([][]byte, error)
+}
+
 // Scan says which rows of a table are read.
 type Scan struct {
 	// Table is one of the view's own model.

@@ -206,7 +206,7 @@ func removeStage(path string) error {
 func mergeDialect(model *relational.Model) *merging.Dialect {
 	value := func(_ *relational.Table, _ int, staged string) string { return staged }
 	return &merging.Dialect{
-		Grammar: merging.SQLite, Ident: ident, RowID: func(prefix string) string { return prefix + "rowid" }, Run: mergeRun, Done: mergeDone, Value: value, Key: value,
+		Grammar: merging.SQLite, Ident: ident, RowID: []string{"rowid"}, Run: mergeRun, Done: mergeDone, Value: value, Key: value,
 		Table: func(t *relational.Table) string { return "main." + ident(t.Name.Name) },
 		Stage: func(t *relational.Table) string { return "salvor_stage." + stageOf(model, t) },
 		Same: func(_ *relational.Table, _ int, column, staged string) string {

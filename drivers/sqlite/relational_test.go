@@ -63,6 +63,19 @@ func TestRelational(t *testing.T) {
 				UUID: "char(32)", JSON: map[string]bool{"TEXT": true, "JSON": true}, Digits: map[string]bool{"DECIMAL(10,2)": false, "REAL": false, "": false},
 				Cascade:        "PRAGMA foreign_keys = on",
 				NoNegativeZero: true, Key: "TEXT", Deep: deep,
+				Trigger: []string{`CREATE TRIGGER "copy" AFTER INSERT ON "t" BEGIN INSERT INTO "log" VALUES (NEW."id"); END`},
+				Faithful: []drivertest.Faithful{
+					{
+						Name: "TypesOfValues",
+						Base: []string{`CREATE TABLE "d" ("id" INTEGER PRIMARY KEY, "a", "b" NUMERIC, "c" TEXT COLLATE NOCASE)`, `INSERT INTO "d" VALUES (1, 1, 1, 'a'), (2, '1', '1.50', 'b'), (3, x'31', x'32', 'c')`},
+						Work: []string{`UPDATE "d" SET "a" = '1', "c" = 'A' WHERE "id" = 1`, `UPDATE "d" SET "a" = x'31', "b" = 'text' WHERE "id" = 2`, `UPDATE "d" SET "a" = 1.0, "b" = 9e999 WHERE "id" = 3`, `INSERT INTO "d" VALUES (4, zeroblob(100000), -0.0, char(0)||'x'), (5, '', x'', '')`},
+					},
+					{
+						Name: "WithoutRowid",
+						Base: []string{`CREATE TABLE "w" ("a" TEXT, "b" INT, "v", PRIMARY KEY ("a", "b")) WITHOUT ROWID`, `INSERT INTO "w" VALUES ('x', 1, 1), ('x', 2, 2)`},
+						Work: []string{`INSERT INTO "w" VALUES ('y', 1, NULL)`, `DELETE FROM "w" WHERE "b" = 2`, `UPDATE "w" SET "v" = x'00' WHERE "b" = 1 AND "a" = 'x'`},
+					},
+				},
 			}
 			t.Run("Rows", func(t *testing.T) { t.Parallel(); drivertest.Relational(t, h) })
 			t.Run("Compare", func(t *testing.T) { t.Parallel(); drivertest.Compare(t, h) })
@@ -71,6 +84,8 @@ func TestRelational(t *testing.T) {
 			t.Run("Random", func(t *testing.T) { t.Parallel(); drivertest.Random(t, h, 60) })
 			t.Run("RandomMerge", func(t *testing.T) { t.Parallel(); drivertest.RandomMerge(t, h, 40) })
 			t.Run("MergeConflicts", func(t *testing.T) { t.Parallel(); drivertest.MergeConflicts(t, h) })
+			t.Run("MergeOperations", func(t *testing.T) { t.Parallel(); drivertest.MergeOperations(t, h) })
+			t.Run("MergeFidelity", func(t *testing.T) { t.Parallel(); drivertest.MergeFidelity(t, h) })
 		})
 	}
 }

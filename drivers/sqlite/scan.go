@@ -64,7 +64,7 @@ func (o *observer) Lookup(ctx context.Context, lookup relational.Lookup) (relati
 		}
 	}
 	// CROSS JOIN keeps SQLite from reading the table first. The table's column stands on the left: its collation is the one that holds.
-	sql.WriteString(") SELECT " + columnList(lookup.Table, "t.") + ", v.n FROM v CROSS JOIN " + ident(lookup.Table.Name.Name) + " AS t ON ")
+	sql.WriteString(") SELECT " + columnList(lookup.Table, "t.") + ", v.n FROM v CROSS JOIN main." + ident(lookup.Table.Name.Name) + " AS t ON ") // main: the table may be called v
 	for i, c := range lookup.Columns {
 		if lookup.Table.Index(c) < 0 {
 			return nil, fmt.Errorf("look up rows of table %s: column %q: %w", lookup.Table.Name, c, drivers.ErrNotFound)

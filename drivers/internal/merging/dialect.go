@@ -35,10 +35,10 @@ type Dialect struct {
 	Value, Key func(t *relational.Table, column int, staged string) string
 	// Same tells whether a column and a staged value are the same to the byte, or both NULL. It is never NULL itself.
 	Same func(t *relational.Table, column int, value, staged string) string
-	// Parts are what a column is told apart by, where rows have no key; RowID names a row. Where there is none, rows are deleted one by
+	// Parts are what a column is told apart by, where rows have no key; RowID are columns that name a row. Where there are none, rows are deleted one by
 	// one.
 	Parts func(t *relational.Table, column int, value string) []string
-	RowID func(prefix string) string
+	RowID []string
 	// Run and Done name the tables of the merge in the target: whose it is, and the units that are done.
 	Run, Done string
 }
@@ -138,7 +138,11 @@ func (d *Dialect) deleteSQL(s span) string {
 
 // keylessSQL deletes rows of a table without a key: of rows that are alike, as many as there are changes.
 func (d *Dialect) keylessSQL(s span) string {
-	var parts, same, staging, groups []string
+	var parts, same, staging, groups, ids, picked []string
+	for i, id := range d.RowID {
+		ids = append(ids, "t."+id+" AS salvor_id"+strconv.Itoa(i))
+		picked = append(picked, "x.salvor_id"+strconv.Itoa(i))
+	}
 	for _, place := range s.t.Indexes(s.b.Columns) {
 		parts = append(parts, d.Parts(s.t, place, d.column("t", s.t, place))...)
 		staging = append(staging, staged('o', place))
@@ -148,8 +152,8 @@ func (d *Dialect) keylessSQL(s span) string {
 	if d.Grammar == Postgres {
 		groups = staging // texts already
 	}
-	return "DELETE FROM " + d.Table(s.t) + " WHERE " + d.RowID("") + " IN (SELECT x.salvor_row FROM (SELECT t.*, " + d.RowID("t.") +
-		" AS salvor_row, ROW_NUMBER() OVER (PARTITION BY " + strings.Join(parts, ", ") + ") AS salvor_nth FROM " + d.Table(s.t) + " t) x JOIN (SELECT " +
+	return "DELETE FROM " + d.Table(s.t) + " WHERE (" + strings.Join(d.RowID, ", ") + ") IN (SELECT " + strings.Join(picked, ", ") + " FROM (SELECT t.*, " +
+		strings.Join(ids, ", ") + ", ROW_NUMBER() OVER (PARTITION BY " + strings.Join(parts, ", ") + ") AS salvor_nth FROM " + d.Table(s.t) + " t) x JOIN (SELECT " +
 		strings.Join(staging, ", ") + ", COUNT(*) AS salvor_rows FROM " + d.Stage(s.t) + " s WHERE " + s.where() + " GROUP BY " + strings.Join(append(staging, groups...), ", ") +
 		") y ON " + strings.Join(same, " AND ") + " WHERE x.salvor_nth <= y.salvor_rows)"
 }

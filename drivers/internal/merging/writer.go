@@ -132,7 +132,7 @@ func (w *Writer) ours(ctx context.Context) error {
 // refused gives an error of a change its form.
 func (w *Writer) refused(s span, err error) error {
 	if code, ok := w.Session.Refusal(err); ok {
-		return &relational.Refused{Table: s.t.Name, Refusal: relational.Refusal{Batch: s.b.Number, Code: code, Message: err.Error()}, Err: w.Session.Classify(err)}
+		return &relational.RefusedError{Table: s.t.Name, Refusal: relational.Refusal{Batch: s.b.Number, Code: code, Message: err.Error()}, Err: w.Session.Classify(err)}
 	}
 	return fmt.Errorf("write table %s: %w", s.t.Name, w.Session.Classify(err))
 }
@@ -170,7 +170,7 @@ func (w *Writer) write(ctx context.Context, s span) error {
 }
 
 func (w *Writer) deleteKeyless(ctx context.Context, s span) (done int64, err error) {
-	if w.Dialect.RowID != nil {
+	if len(w.Dialect.RowID) > 0 {
 		return w.Session.Exec(ctx, w.Dialect.keylessSQL(s))
 	}
 	for i := s.from; i < s.to; i++ {

@@ -120,7 +120,7 @@ func unusual(c *relational.Column, n int64) (v relational.Value, ok bool) {
 	case relational.TypeBytes:
 		return relational.BytesValue(binary.BigEndian.AppendUint64(nil, ^uint64(n))), !strings.HasPrefix(sql, "bit") //nolint:gosec // a count
 	case relational.TypeTime:
-		day := time.Date(9999, 12, 30, 0, 0, 0, 0, time.UTC).AddDate(0, 0, -int(n)) //nolint:gosec // a count
+		day := time.Date(9999, 12, 30, 0, 0, 0, 0, time.UTC).AddDate(0, 0, -int(n))
 		switch c.Clock {
 		case relational.ClockDate:
 			return relational.TextValue(day.Format("2006-01-02")), true
@@ -209,7 +209,7 @@ func (p *planner) aside(ctx context.Context, t *table, row []relational.Value) (
 		return now, nil, err
 	}
 	n, size := binary.Uvarint(text)
-	if size <= 0 || uint64(len(text)-size) < 2*n {
+	if size <= 0 || uint64(len(text)) < 2*n+uint64(size) { //nolint:gosec // sizes
 		return nil, nil, errRecord
 	}
 	text = text[size:]

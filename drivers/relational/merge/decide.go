@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"salvor/drivers"
@@ -17,6 +16,9 @@ import (
 func (p *planner) decide(ctx context.Context, it *item) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
+	}
+	if p.unweighed != nil {
+		return p.unweighed
 	}
 	if it.leave {
 		return p.left(ctx, it)
@@ -200,15 +202,11 @@ func (p *planner) withoutKey(ctx context.Context, it *item) error {
 	t := it.table
 	h, _ := relational.HashValues(it.values, nil)
 	key := append(t.mark(kindWritten, 0, nil), h[:]...)
-	text, ok, err := p.rows.get(ctx, key)
+	n, err := p.rows.at.Count(ctx, key)
 	if err != nil {
 		return err
 	}
-	if ok {
-		n, err := strconv.ParseInt(string(text), 10, 64)
-		if err != nil {
-			return fmt.Errorf("table %s: %w", t.Name, drivers.ErrCorrupt)
-		}
+	if n > 0 {
 		seen := append(t.mark(kindWritten, 1+p.attempt, nil), h[:]...)
 		before, err := p.rows.at.Add(ctx, seen, 1)
 		if err != nil {

@@ -116,9 +116,9 @@ func (it *item) written(place int) bool {
 // touches tells whether the item would write any of some columns.
 func (it *item) touches(places []int) bool { return slices.ContainsFunc(places, it.written) }
 
-// encode appends the item, as it was before anything was decided.
-func (it *item) encode(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(it.table.number))
+// encode writes the item, as it was before anything was decided.
+func (it *item) encode() []byte {
+	b := binary.AppendUvarint(nil, uint64(it.table.number))
 	b = append(b, it.op[0])
 	flags := byte(0)
 	for i, f := range []bool{it.leave, it.apply, it.tangled, it.live != nil, it.base != nil} {

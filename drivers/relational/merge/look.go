@@ -215,16 +215,27 @@ func (p *planner) fetchParents(ctx context.Context, t *table, n int, items []*it
 	if len(lists) == 0 {
 		return nil
 	}
-	return p.look(ctx, e.parent, e.ParentColumns, lists, func(asked int, _ []relational.Value) error {
-		_, doomed, err := p.rows.get(ctx, e.parent.refMark(kindDoomed, e.ref, lists[asked]))
+	found := make([]bool, len(lists))
+	err := p.look(ctx, e.parent, e.ParentColumns, lists, func(asked int, _ []relational.Value) error {
+		found[asked] = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i, there := range found {
+		if !there {
+			continue
+		}
+		_, doomed, err := p.rows.get(ctx, e.parent.refMark(kindDoomed, e.ref, lists[i]))
 		if err != nil {
 			return err
 		}
-		for _, it := range wanting[asked] {
+		for _, it := range wanting[i] {
 			it.absent[n] = doomed
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // follow rewrites an item by the fates of the rows that it refers to, and by the key that an earlier merge has given it.
@@ -295,4 +306,25 @@ func (it *item) followItself() {
 			}
 		}
 	}
+}
+
+// weightsKept is how many weights are remembered.
+const weightsKept = 20_000
+
+// weight asks the database for what it tells a key apart by; nil where it cannot say. What goes wrong is told by decide.
+func (p *planner) weight(w relational.Weigher, t *relational.Table, k *relational.Key, values []relational.Value) []byte {
+	name := string(relational.AppendValues([]byte(t.Name.String()+"\x00"+k.Name+"\x00"), values))
+	if weight, known := p.weights[name]; known {
+		return weight
+	}
+	list, err := w.Weigh(p.asking, t, k, [][]relational.Value{values})
+	if err != nil || len(list) != 1 {
+		p.unweighed = errors.Join(p.unweighed, fmt.Errorf("tell keys of table %s apart: %w", t.Name, err))
+		return nil
+	}
+	if len(p.weights) >= weightsKept {
+		clear(p.weights)
+	}
+	p.weights[name] = list[0]
+	return list[0]
 }

@@ -118,7 +118,7 @@ func (o *ordering) run(ctx context.Context) (err error) {
 			return err
 		}
 		if slices.Contains(open, true) {
-			_, err := pending.add(it.encode(nil))
+			_, err := pending.add(it.encode())
 			return err
 		}
 		return o.emit(ctx, it)
@@ -174,7 +174,7 @@ func (o *ordering) emit(ctx context.Context, it *item) error {
 			return err
 		}
 	}
-	_, err := o.out.add(it.encode(nil))
+	_, err := o.out.add(it.encode())
 	return err
 }
 
@@ -277,7 +277,7 @@ func (o *ordering) portion(ctx context.Context, list []*waitingItem, breaking bo
 		if w.done {
 			continue
 		}
-		if _, err := rest.add(w.item.encode(nil)); err != nil {
+		if _, err := rest.add(w.item.encode()); err != nil {
 			return false, err
 		}
 	}
@@ -333,7 +333,7 @@ func (o *ordering) tangle(ctx context.Context, pending *records) error {
 		}
 		for i, n := range edges {
 			e := &it.table.up[n]
-			if open[i] && e.enforced() && !e.Deferrable && !loose && !(e.parent == it.table && len(o.tables) == 1) {
+			if open[i] && e.enforced() && !e.Deferrable && !loose && (e.parent != it.table || len(o.tables) > 1) {
 				c := it.conflict(Unbreakable)
 				c.Columns, c.Constraint = e.Columns, e.Name
 				if err := o.p.settle(c); err != nil {
@@ -341,7 +341,7 @@ func (o *ordering) tangle(ctx context.Context, pending *records) error {
 				}
 			}
 		}
-		_, err = o.out.add(it.encode(nil))
+		_, err = o.out.add(it.encode())
 		return err
 	})
 	return err

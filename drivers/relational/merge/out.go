@@ -52,13 +52,9 @@ const (
 
 // add puts a change into its batch.
 func (o *output) add(phase int, t *table, kind relational.ChangeKind, columns, later []int, c *relational.Change) error {
-	key := string(t.mark(byte(phase), 0, nil)) + "\x00" + string(kind) //nolint:gosec // a phase
-	for _, list := range [][]int{columns, later} {
-		key += "\x00"
-		for _, i := range list {
-			key += string(binary.AppendUvarint(nil, uint64(i))) //nolint:gosec // a place
-		}
-	}
+	name := append(t.mark(byte(phase), 0, nil), kind...) //nolint:gosec // a phase
+	name = append(append(append(name, 0), places(columns)...), 0xff, 0xff)
+	key := string(append(name, places(later)...))
 	b := o.open[key]
 	if b == nil {
 		b = &openBatch{Batch: &relational.Batch{Table: t.Name, Kind: kind, Columns: t.names(columns), Later: t.names(later), Interim: phase == phaseAside, Returns: phase == phaseReturn || phase == phaseLater}, table: t, phase: phase}

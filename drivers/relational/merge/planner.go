@@ -71,6 +71,10 @@ type planner struct {
 	asides  int64             // how many values were put aside
 	waiting map[string][]byte // rows with such, and how it is noted that they stay as they are
 	laters  *records          // items of which columns are set later
+
+	weights   map[string][]byte
+	asking    context.Context //nolint:containedctx // of Make, for questions from where nobody can hand it on
+	unweighed error           // what went wrong with such
 }
 
 // Make makes the plan. It writes nothing but files without names. Errors of what somebody has decided, or of a capture that does not fit
@@ -80,7 +84,7 @@ func Make(ctx context.Context, c *Config) (_ *Plan, err error) {
 	if config.Decisions == nil {
 		config.Decisions = Defaults{}
 	}
-	p := &planner{c: &config, counted: make(map[string]*ConflictCount), nextKey: make(map[relational.Name]*big.Int)}
+	p := &planner{c: &config, counted: make(map[string]*ConflictCount), nextKey: make(map[relational.Name]*big.Int), weights: make(map[string][]byte), asking: ctx}
 	if p.target, err = c.Target.Model(ctx); err != nil {
 		return nil, fmt.Errorf("plan a merge: %w", err)
 	}
@@ -132,7 +136,7 @@ func (p *planner) make(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := p.out.end(); err != nil {
+	if err := errors.Join(p.unweighed, p.out.end()); err != nil {
 		return err
 	}
 	p.sequences()
@@ -198,7 +202,8 @@ func (p *planner) remember(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("mapping of table %s: %w", m.Table, drivers.ErrInvalid)
 			}
-			return p.rows.put(ctx, append(t.mark(kindWritten, 0, nil), raw...), fmt.Append(nil, m.Rows))
+			_, err = p.rows.at.Add(ctx, append(t.mark(kindWritten, 0, nil), raw...), m.Rows)
+			return err
 		}
 		sides := [2][]relational.Value{}
 		for n, side := range [][]json.RawMessage{m.Old, m.New} {
@@ -334,7 +339,7 @@ func (p *planner) surveyLine(ctx context.Context, t *table, l *relational.Line) 
 func places(list []int) []byte {
 	b := make([]byte, 0, 2*len(list))
 	for _, i := range list {
-		b = append(b, byte(i>>8), byte(i))
+		b = append(b, byte(i>>8), byte(i)) //nolint:gosec // no table has 65,536 columns
 	}
 	return b
 }

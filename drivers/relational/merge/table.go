@@ -24,6 +24,7 @@ type table struct {
 	natural           int         // the place in unique of the key by which rows are the same in all databases; -1 for none
 	tally             *TableCounts
 	highest           []byte // of the captured keys that the engine numbers
+	weigh             func(k *relational.Key, values []relational.Value) []byte
 }
 
 // uniqueKey is one that can be looked up.
@@ -48,7 +49,8 @@ func (e *upEdge) enforced() bool { return e.Kind == relational.EdgeForeign || e.
 type reference struct {
 	columns []string
 	at      []int
-	order   []relational.Order // nil where only the database knows what is equal
+	key     *relational.Key    // of those columns; nil where there is none
+	order   []relational.Order // of the key; nil where only the database knows what is equal
 }
 
 // known tells whether keys of the orders can be told apart here.
@@ -153,6 +155,11 @@ func (t *table) refMark(kind byte, ref int, values []relational.Value) []byte {
 			return b
 		}
 	}
+	if r.key != nil && r.order == nil && t.weigh != nil {
+		if weight := t.weigh(r.key, values); weight != nil {
+			return append(t.mark(kind, ref, nil), weight...)
+		}
+	}
 	return t.mark(kind, ref, values)
 }
 
@@ -160,9 +167,12 @@ func (t *table) refMark(kind byte, ref int, values []relational.Value) []byte {
 func (p *planner) makeTables() error {
 	p.tables = make(map[relational.Name]*table)
 	for i, t := range p.target.Tables {
-		tab := &table{Table: t, number: uint32(i), key: t.Identity(), natural: -1, live: p.c.Capture.Table(t.Name)} //nolint:gosec // tables
+		tab := &table{Table: t, number: uint32(i), key: t.Identity(), natural: -1, live: p.c.Capture.Table(t.Name)}
 		if tab.key != nil {
 			tab.keyAt = t.Indexes(tab.key.Columns)
+		}
+		if weigher, ok := p.c.Target.(relational.Weigher); ok {
+			tab.weigh = func(k *relational.Key, values []relational.Value) []byte { return p.weight(weigher, t, k, values) }
 		}
 		tab.from = make([]int, len(t.Columns))
 		for j, c := range t.Columns {
@@ -210,7 +220,7 @@ func (p *planner) edges(t *table) error {
 			r := reference{columns: e.ParentColumns, at: parent.Indexes(e.ParentColumns)}
 			for _, k := range append(slices.Clone(parent.Unique), primaryOf(parent.Table)...) {
 				if slices.Equal(k.Columns, r.columns) && len(k.Order) == len(k.Columns) {
-					r.order = known(k.Order)
+					r.key, r.order = &k, known(k.Order)
 				}
 			}
 			parent.refs = append(parent.refs, r)

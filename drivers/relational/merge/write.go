@@ -183,7 +183,7 @@ func (p *planner) postpone(it *item, row []relational.Value) error {
 	if len(it.later) == 0 {
 		return nil
 	}
-	raw := it.encode(nil)
+	raw := it.encode()
 	raw = append(binary.AppendUvarint(nil, uint64(len(raw))), raw...)
 	_, err := p.laters.add(relational.AppendValues(raw, row))
 	return err
@@ -194,7 +194,7 @@ func (p *planner) writeLater(ctx context.Context) error {
 	return p.laters.each(0, p.laters.end, func(raw []byte) error {
 		raw = slices.Clone(raw)
 		size, n := binary.Uvarint(raw)
-		if n <= 0 || size > uint64(len(raw)-n) {
+		if n <= 0 || size > uint64(len(raw)-n) { //nolint:gosec // a size
 			return errRecord
 		}
 		raw = raw[n:]
