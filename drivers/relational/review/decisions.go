@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"salvor/drivers/relational"
+	"salvor/drivers/relational/merge"
 )
 
 // Action is what becomes of a line.
@@ -42,7 +43,7 @@ type choice struct {
 	without bool     // of keep_columns
 	deleted Action
 	// conflicts are policies by code.
-	conflicts map[Code]Policy
+	conflicts map[merge.Code]merge.Policy
 }
 
 // rule is a choice for the lines that it fits.
@@ -109,23 +110,20 @@ func (d *Decisions) Of(l *relational.Line, group int) Verdict {
 	return (&choice{action: Take}).of(l, "default")
 }
 
-// Policy tells what becomes of a conflict of a line, which is in the group of that number, or in none (0).
-func (d *Decisions) Policy(code Code, l *relational.Line, group int) Policy {
+// Policy tells what becomes of a conflict of a line; "" where nobody has said it.
+func (d *Decisions) Policy(code merge.Code, l *relational.Line) merge.Policy {
 	if row := d.row(l); row != nil && row.conflicts[code] != "" {
 		return row.conflicts[code]
 	}
 	for _, r := range d.rules {
-		if r.conflicts[code] != "" && r.fits(l, group) {
+		if r.conflicts[code] != "" && (r.table == nil || r.table.Name == l.Table.Name) && (r.ops == nil || slices.Contains(r.ops, l.Op)) {
 			return r.conflicts[code]
 		}
 	}
 	if table := d.tables[l.Table.Name]; table != nil && table.conflicts[code] != "" {
 		return table.conflicts[code]
 	}
-	if p := d.def.conflicts[code]; p != "" {
-		return p
-	}
-	return code.Default()
+	return d.def.conflicts[code]
 }
 
 // Undecided are the groups that no rule names.

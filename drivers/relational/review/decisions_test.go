@@ -1,12 +1,14 @@
 package review_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"salvor/drivers/relational"
+	"salvor/drivers/relational/merge"
 	"salvor/drivers/relational/review"
 )
 
@@ -31,10 +33,11 @@ rules:
   - {group: 1, where: {id: 7}, action: keep}
   - {group: 1, action: take}
   - {table: shop_order, where: {state: spam}, action: skip}
-  - {table: shop_order, op: m, changed: [note, state], action: keep, conflicts: {both_changed: fail}}
+  - {table: shop_order, op: m, changed: [note, state], action: keep}
   - {table: shop_order, where: {total: 10.50}, take_columns: [total]}
   - {op: [d, s], table: public.shop_order, action: take}
-  - {table: shop_order, where: {note: null}, conflicts: {pk_diff: skip}}
+  - {table: shop_order, op: [m, x], conflicts: {both_changed: fail}}
+  - {table: shop_order, op: c, conflicts: {pk_diff: skip}}
 rows:
   - {table: user, key: [8], action: take}
   - {table: user, key: 9, take_columns: [plan]}
@@ -88,23 +91,40 @@ func TestDecisions(t *testing.T) {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
 	}
+	merging := review.Merging{Decisions: d, Model: m}
 	for _, test := range []struct {
-		code review.Code
-		line string
-		want review.Policy
+		code  merge.Code
+		table string
+		op    relational.Op
+		pk    string
+		want  merge.Policy
 	}{
-		{review.BothChanged, `{"table":"link","data":{"a":1,"b":1}}`, review.PolicySkip},
-		{review.BothChanged, `{"table":"user","data":{"id":1}}`, review.PolicyOverwrite},
-		{review.BothChanged, modified("shop_order", `"id":5,"note":"a"`, `"note"`, `"note":"b"`), review.PolicyFail},
-		{review.PKDiff, `{"table":"shop_order","data":{"id":1,"note":null}}`, review.PolicySkip},
-		{review.PKDiff, `{"table":"shop_order","data":{"id":1,"note":""}}`, review.PolicyRemap},
-		{review.FKMissing, `{"table":"link","data":{"a":1,"b":2}}`, review.PolicySkip},
-		{review.FKMissing, `{"table":"link","data":{"a":2,"b":2}}`, review.PolicyFail},
-		{review.NoopEqual, `{"table":"link","data":{"a":2,"b":2}}`, review.PolicySkip},
-		{review.DisjointChanged, `{"table":"link","data":{"a":2,"b":2}}`, review.PolicyMergeColumns},
+		{merge.BothChanged, "link", "m", "[1,1]", merge.Skip},
+		{merge.BothChanged, "user", "m", "[1]", merge.Overwrite},
+		{merge.BothChanged, "shop_order", "m", "[5]", merge.Fail},
+		{merge.BothChanged, "shop_order", "s", "[5]", merge.Skip},
+		{merge.PKDiff, "shop_order", "c", "[1]", merge.Skip},
+		{merge.PKDiff, "shop_order", "x", "[1]", merge.Remap},
+		{merge.FKMissing, "link", "c", "[1,2]", merge.Skip},
+		{merge.FKMissing, "link", "c", "[2,2]", ""},
+		{merge.PKDiff, "log", "c", "null", merge.Remap},
+		{merge.PKDiff, "none", "c", "[1]", ""},
 	} {
-		if got := d.Policy(test.code, line(t, m, test.line), 0); got != test.want {
-			t.Errorf("%s of %s: %s, want %s", test.code, test.line, got, test.want)
+		c := &merge.Conflict{Code: test.code, Table: relational.Name{Schema: "public", Name: test.table}, Op: test.op}
+		if err := json.Unmarshal([]byte(test.pk), &c.PK); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := merging.Policy(c); err != nil || got != test.want {
+			t.Errorf("%s of %s %s %s: %q, want %q: %v", test.code, test.op, test.table, test.pk, got, test.want, err)
+		}
+	}
+	for raw, want := range map[string]merge.Choice{
+		`{"table":"link","data":{"a":1,"b":1}}`: {Verdict: merge.Take}, `{"table":"link","data":{"a":1,"b":2}}`: {Verdict: merge.Leave},
+		modified("user", `"id":1,"name":"a","updated":"x"`, `"name","updated"`, `"name":"b","updated":"y"`): {Verdict: merge.Take, Columns: []string{"name"}},
+		`{"table":"link","op":"d","data":null,"base":{"a":5,"b":5}}`:                                        {Verdict: merge.Leave},
+	} {
+		if got, err := merging.Decide(line(t, m, raw)); err != nil || !cmp.Equal(got, want) {
+			t.Errorf("%s: %+v, want %+v: %v", raw, got, want, err)
 		}
 	}
 }

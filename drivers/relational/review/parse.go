@@ -9,6 +9,7 @@ import (
 
 	"salvor/drivers"
 	"salvor/drivers/relational"
+	"salvor/drivers/relational/merge"
 	"salvor/internal/yamltree"
 )
 
@@ -165,7 +166,7 @@ func (p *parser) choice(c *choice, e yamltree.Entry, t *relational.Table, where 
 		}
 		c.columns, c.without = p.columns(e.Value, t, where), e.Key == "keep_columns"
 	case "conflicts":
-		c.conflicts = make(map[Code]Policy)
+		c.conflicts = make(map[merge.Code]merge.Policy)
 		for _, e := range p.entries(e.Value, where) {
 			p.policy(c, e, where+"."+e.Key)
 		}
@@ -204,17 +205,17 @@ func texts[T ~string](list []T) []string {
 }
 
 func (p *parser) policy(c *choice, e yamltree.Entry, where string) {
-	code := Code(e.Key)
-	if len(code.Policies()) == 0 {
+	code := merge.Code(e.Key)
+	if !slices.Contains(Codes(), code) {
 		p.found.Add(e.At, where, yamltree.Nearest(e.Key, texts(Codes())), "unknown conflict %.80q (have %s)", e.Key, strings.Join(texts(Codes()), ", "))
 		return
 	}
 	text, ok := p.text(e.Value, where)
 	switch {
 	case !ok:
-	case slices.Contains(code.Policies(), Policy(text)):
-		c.conflicts[code] = Policy(text)
-	case slices.Contains(policies(), Policy(text)):
+	case slices.Contains(code.Policies(), merge.Policy(text)):
+		c.conflicts[code] = merge.Policy(text)
+	case slices.Contains(policies(), merge.Policy(text)):
 		p.found.Add(e.Value.At, where, "", "%s settles no %s (%s does)", text, code, strings.Join(texts(code.Policies()), ", "))
 	default:
 		p.found.Add(e.Value.At, where, yamltree.Nearest(text, texts(policies())), "unknown policy %.80q (have %s)", text, strings.Join(texts(code.Policies()), ", "))
@@ -341,6 +342,9 @@ func (p *parser) rule(v *yamltree.Value, number int, where string) {
 	}
 	if group != nil && r.action == Skip {
 		p.found.Add(v.At, where, "write keep: the rows stay as the target has them", "a group is taken or kept")
+	}
+	if r.conflicts != nil && (r.group != 0 || r.changed != nil || r.where != nil) {
+		p.found.Add(v.At, where, "write a rule of its own for them", "policies go by table, op and row, not by group, changed or where")
 	}
 	p.one(&r.choice, v.At, where, v)
 	p.d.rules = append(p.d.rules, r)

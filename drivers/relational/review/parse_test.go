@@ -5,12 +5,14 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"salvor/drivers/relational"
+	"salvor/drivers/relational/merge"
 	"salvor/drivers/relational/review"
 	"salvor/internal/yamltree"
 )
@@ -142,11 +144,11 @@ func TestAnswers(t *testing.T) {
 	d := parse(t, "rules:\n"+strings.ReplaceAll(text, "# - {", "- {"))
 	l := line(t, shop(), `{"table":"shop_order","data":{"id":1}}`)
 	for _, code := range review.Codes() {
-		if got := d.Policy(code, l, 0); got != code.Default() || got == "" {
+		if got := d.Policy(code, l); got != code.Policies()[0] {
 			t.Errorf("%s: %s", code, got)
 		}
 	}
-	if !strings.Contains(text, "# both_changed: 3 rows of public.shop_order. It can be settled by fail, skip, overwrite.\n# Such as shop_order id=1.\n# - {table: \"public.shop_order\", conflicts: {both_changed: fail}}\n") {
+	if !strings.Contains(text, "# both_changed: 3 rows of public.shop_order. It can be settled by fail, skip, overwrite, merge_columns.\n# Such as shop_order id=1.\n# - {table: \"public.shop_order\", conflicts: {both_changed: fail}}\n") {
 		t.Errorf("answers: %s", text)
 	}
 }
@@ -185,8 +187,8 @@ func FuzzParse(f *testing.F) {
 				if v := d.Of(l, group); v.Action == "" || v.By == "" || v.Action != review.Take && v.Columns != nil || v.Action == review.Take && l.Op == relational.OpModified && v.Columns == nil {
 					t.Fatalf("%q: %s: %+v", text, raw, v)
 				}
-				if p := d.Policy(review.PKDiff, l, group); p == "" {
-					t.Fatalf("%q: no policy", text)
+				if p := d.Policy(merge.PKDiff, l); p != "" && !slices.Contains(merge.PKDiff.Policies(), p) {
+					t.Fatalf("%q: policy %q", text, p)
 				}
 			}
 		}

@@ -1,85 +1,61 @@
 package review
 
 import (
-	"maps"
 	"slices"
+
+	"salvor/drivers/relational"
+	"salvor/drivers/relational/merge"
 )
 
-// Code names a kind of conflict between a captured row and the database that it is merged into. Codes never change.
-type Code string
-
-// The conflicts.
-const (
-	NoopEqual         Code = "noop_equal"          // the target has the row as it was captured
-	PKDiff            Code = "pk_diff"             // another row has the key of a new one
-	BothChanged       Code = "both_changed"        // a cell was changed here and there, to different values
-	DisjointChanged   Code = "disjoint_changed"    // other columns of the row were changed in the target
-	RowMissing        Code = "row_missing"         // the target lacks a row that was modified
-	UniqueOtherPK     Code = "unique_other_pk"     // a row of another key has a unique value
-	UniqueMulti       Code = "unique_multi"        // several rows of the target have unique values of one captured row
-	UniqueCycle       Code = "unique_cycle"        // unique values that go around among captured rows
-	FKMissing         Code = "fk_missing"          // it refers to a row that is neither captured nor in the target
-	FKParentSkipped   Code = "fk_parent_skipped"   // it refers to a captured row that is left out
-	Check             Code = "check"               // the target's constraints do not take the row
-	DeleteChanged     Code = "delete_changed"      // a row that was deleted was changed in the target
-	DeleteHasChildren Code = "delete_has_children" // rows of the target hang on one that was deleted
-	SchemaMissingCol  Code = "schema_missing_col"  // the target lacks a column
-	SchemaExtraCol    Code = "schema_extra_col"    // the target has a column more, which takes no default
-	TargetMoved       Code = "target_moved"        // the row is not what it was when the plan was made
-)
-
-// Policy is what becomes of a conflict.
-type Policy string
-
-// The policies.
-const (
-	PolicySkip         Policy = "skip"          // the captured row is left out, and what hangs on it
-	PolicyOverwrite    Policy = "overwrite"     // the changed columns are written all the same
-	PolicyRemap        Policy = "remap"         // the row gets a new key, and whatever refers to it
-	PolicyUnify        Policy = "unify"         // the row is the target's row of the same unique values
-	PolicyMergeColumns Policy = "merge_columns" // both changes are kept, each in its columns
-	PolicyNullFK       Policy = "null_fk"       // the reference is set to NULL
-	PolicyFail         Policy = "fail"          // nothing is merged
-)
-
-// table says what can become of each conflict, the default first.
-func table() map[Code][]Policy {
-	return map[Code][]Policy{
-		NoopEqual:         {PolicySkip, PolicyFail},
-		PKDiff:            {PolicyFail, PolicySkip, PolicyOverwrite, PolicyRemap, PolicyUnify},
-		BothChanged:       {PolicyFail, PolicySkip, PolicyOverwrite},
-		DisjointChanged:   {PolicyMergeColumns, PolicySkip, PolicyOverwrite, PolicyFail},
-		RowMissing:        {PolicyFail, PolicySkip, PolicyOverwrite},
-		UniqueOtherPK:     {PolicyFail, PolicySkip, PolicyOverwrite, PolicyRemap, PolicyUnify},
-		UniqueMulti:       {PolicyFail, PolicySkip},
-		UniqueCycle:       {PolicyFail, PolicySkip},
-		FKMissing:         {PolicyFail, PolicySkip, PolicyNullFK},
-		FKParentSkipped:   {PolicyFail, PolicySkip, PolicyNullFK},
-		Check:             {PolicyFail, PolicySkip},
-		DeleteChanged:     {PolicyFail, PolicySkip, PolicyOverwrite},
-		DeleteHasChildren: {PolicyFail, PolicySkip, PolicyNullFK},
-		SchemaMissingCol:  {PolicyFail, PolicySkip},
-		SchemaExtraCol:    {PolicyFail, PolicySkip},
-		TargetMoved:       {PolicyFail, PolicySkip},
+// Codes are the conflicts that can be decided on, sorted.
+func Codes() []merge.Code {
+	list := []merge.Code{
+		merge.NoopEqual, merge.PKDiff, merge.BothChanged, merge.DisjointChanged, merge.RowMissing, merge.UniqueOtherPK, merge.UniqueMulti, merge.UniqueCycle, merge.FKMissing,
+		merge.FKParentSkipped, merge.Check, merge.DeleteChanged, merge.DeleteChildren, merge.MissingCol, merge.ExtraCol,
 	}
-}
-
-// Codes are all conflicts, sorted.
-func Codes() []Code { return slices.Sorted(maps.Keys(table())) }
-
-// Policies are what can become of a conflict, the default first; none for one that is not known.
-func (c Code) Policies() []Policy { return table()[c] }
-
-// Default is what becomes of a conflict about which nothing is said: what is equal is skipped, changes of different columns are
-// merged, and all else fails.
-func (c Code) Default() Policy {
-	if list := table()[c]; len(list) > 0 {
-		return list[0]
-	}
-	return PolicyFail
+	slices.Sort(list)
+	return list
 }
 
 // policies are all that there are.
-func policies() []Policy {
-	return []Policy{PolicySkip, PolicyOverwrite, PolicyRemap, PolicyUnify, PolicyMergeColumns, PolicyNullFK, PolicyFail}
+func policies() []merge.Policy {
+	return []merge.Policy{merge.Skip, merge.Overwrite, merge.Remap, merge.Unify, merge.MergeColumns, merge.NullFK, merge.Fail}
+}
+
+// Merging are decisions as a merge asks for them, on lines of tables' own files. The lines of groups are the reader's to leave out: Of tells
+// what becomes of them.
+type Merging struct {
+	*Decisions
+
+	Model *relational.Model // the capture's
+}
+
+var _ merge.Decisions = Merging{}
+
+// Decide tells what of a line is taken.
+func (m Merging) Decide(l *relational.Line) (merge.Choice, error) {
+	v := m.Of(l, 0)
+	if v.Action != Take {
+		return merge.Choice{Verdict: merge.Leave}, nil
+	}
+	return merge.Choice{Verdict: merge.Take, Columns: v.Columns}, nil
+}
+
+// Policy tells how a conflict is to be settled. Rules with policies are of tables and ops alone, so that what a conflict tells of its line is enough.
+func (m Merging) Policy(c *merge.Conflict) (merge.Policy, error) {
+	t := m.Model.Table(c.Table)
+	if t == nil {
+		return "", nil // of the target's alone: nobody can have decided on it
+	}
+	l := &relational.Line{Table: t, Op: c.Op, Data: make([]relational.Value, len(t.Columns)), Has: make([]bool, len(t.Columns))}
+	if key := t.Identity(); key != nil && len(c.PK) == len(key.Columns) {
+		for i, place := range t.Indexes(key.Columns) {
+			v, err := relational.ParseJSON(&t.Columns[place], c.PK[i])
+			if err != nil {
+				return "", err
+			}
+			l.Data[place], l.Has[place] = v, true
+		}
+	}
+	return m.Decisions.Policy(c.Code, l), nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"salvor/drivers/relational"
+	"salvor/drivers/relational/merge"
 )
 
 // Group is a mass of changes of a capture, whose lines are in a file of their own.
@@ -46,7 +47,7 @@ type Question struct {
 
 // Conflicts are the rows of a table that are in one kind of conflict with the target.
 type Conflicts struct {
-	Code   Code
+	Code   merge.Code
 	Table  relational.Name
 	Rows   int64
 	Sample []string
@@ -105,7 +106,7 @@ func Answers(conflicts []Conflicts) []byte {
 	for _, c := range conflicts {
 		comment(&out, fmt.Sprintf("%s: %d rows of %s. It can be settled by %s.", c.Code, c.Rows, c.Table, strings.Join(texts(c.Code.Policies()), ", ")))
 		sample(&out, c.Sample)
-		comment(&out, fmt.Sprintf("- {table: %s, conflicts: {%s: %s}}", quote(c.Table.String()), c.Code, c.Code.Default()))
+		comment(&out, fmt.Sprintf("- {table: %s, conflicts: {%s: %s}}", quote(c.Table.String()), c.Code, c.Code.Policies()[0]))
 	}
 	return out.Bytes()
 }
