@@ -92,8 +92,12 @@ func (s *Source) Merge(ctx context.Context, spec relational.MergeSpec) (_ relati
 	if m.staging, err = m.connect(ctx, s.stagePath()); err != nil {
 		return nil, err
 	}
-	// What is staged is made again after a crash.
-	if err := m.staging.exec(ctx, "PRAGMA journal_mode=WAL", "PRAGMA synchronous=OFF"); err != nil {
+	encoding, err := m.conn.text(ctx, "PRAGMA encoding")
+	if err != nil {
+		return nil, err
+	}
+	// Databases that are read together have one encoding. What is staged is made again after a crash.
+	if err := m.staging.exec(ctx, "PRAGMA encoding='"+encoding+"'", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=OFF"); err != nil {
 		return nil, err
 	}
 	if _, err := m.conn.raw.ExecContext(ctx, "ATTACH DATABASE ? AS salvor_stage", []driver.NamedValue{{Ordinal: 1, Value: uri(s.stagePath(), modeWrite)}}); err != nil {

@@ -209,7 +209,7 @@ func (p *planner) aside(ctx context.Context, t *table, row []relational.Value) (
 		return now, nil, err
 	}
 	n, size := binary.Uvarint(text)
-	if size <= 0 || uint64(len(text)) < 2*n+uint64(size) { //nolint:gosec // sizes
+	if size <= 0 || uint64(len(text)) < 2*n+uint64(size) {
 		return nil, nil, errRecord
 	}
 	text = text[size:]
