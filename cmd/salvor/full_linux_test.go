@@ -181,7 +181,7 @@ func TestFullArchive(t *testing.T) {
 	}
 	for size, want := range map[string]string{
 		"8k":   "salvor: error: open archive DISK/archive: write README.txt: " + full("") + end,
-		"16k":  "salvor: error: begin dump DUMP: write dumps/default/DUMP/plan.json: " + full("dumps/default/DUMP/") + end,
+		"28k":  "salvor: error: begin dump DUMP: write dumps/default/DUMP/plan.json: " + full("dumps/default/DUMP/") + end,
 		"80k":  "salvor: error: store part database of node default/site: write dumps/default/DUMP/data/default/site/database-TOKEN.sqlite.zst: " + full("dumps/default/DUMP/data/default/site/") + failed,
 		"600k": "salvor: error: store contents of node default/files: write objects/XX/HASH: " + full("objects/XX/") + failed,
 	} {
