@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -21,6 +22,11 @@ const (
 
 // isPlain tells that values have no byte to escape.
 func (k columnKind) isPlain() bool { return k != kindBytes && k != kindText && k != kindJSON }
+
+// isConverted tells that values are written by an expression.
+func (k columnKind) isConverted() bool {
+	return k == kindEnum || k == kindSet || k == kindText || k == kindJSON
+}
 
 // isKnown tells whether this version knows the kind: what is not known would be loaded as something else.
 func (k columnKind) isKnown() bool {
@@ -94,11 +100,13 @@ func selectList(s dialect, columns []column) string {
 	return strings.Join(list, ", ")
 }
 
-// loadList is what stands behind a LOAD DATA: where each value goes, and what is made of those that need it.
+// loadList is what stands behind a LOAD DATA: where each value goes, and what is made of those that need it. Where there is a SET,
+// numbers go by it too: MariaDB heeds NO_AUTO_VALUE_ON_ZERO then only of a column that SET names, and would number the row 0 anew.
 func loadList(columns []column) string {
 	if len(columns) == 0 {
 		return "(@c0)"
 	}
+	assigned := slices.ContainsFunc(columns, func(c column) bool { return c.Kind.isConverted() })
 	var into, set []string
 	for i, c := range columns {
 		variable := "@c" + itoa(i)
@@ -109,7 +117,14 @@ func loadList(columns []column) string {
 		case kindText, kindJSON:
 			into = append(into, variable)
 			set = append(set, ident(c.Name)+" = CONVERT("+variable+" USING utf8mb4)")
-		case kindBytes, kindNumber, kindTime, kindFloat, kindYear:
+		case kindNumber, kindFloat:
+			if assigned {
+				into = append(into, variable)
+				set = append(set, ident(c.Name)+" = "+variable)
+				continue
+			}
+			into = append(into, ident(c.Name))
+		case kindBytes, kindTime, kindYear:
 			into = append(into, ident(c.Name))
 		}
 	}

@@ -177,7 +177,7 @@ func TestColumnLists(t *testing.T) {
 	if got, want := selectList(s, columns), "`a``b`, CAST(`f` AS DOUBLE), CAST(`e` AS UNSIGNED), CAST(`s` AS UNSIGNED), CAST(`y` AS CHAR), `j`"; got != want {
 		t.Errorf("selectList = %s", got)
 	}
-	want := "(`a``b`, `f`, @c2, @c3, `y`, @c5) SET `e` = CAST(@c2 AS UNSIGNED), `s` = CAST(@c3 AS UNSIGNED), `j` = CONVERT(@c5 USING utf8mb4)"
+	want := "(`a``b`, @c1, @c2, @c3, `y`, @c5) SET `f` = @c1, `e` = CAST(@c2 AS UNSIGNED), `s` = CAST(@c3 AS UNSIGNED), `j` = CONVERT(@c5 USING utf8mb4)"
 	if got := loadList(columns); got != want {
 		t.Errorf("loadList = %s", got)
 	}

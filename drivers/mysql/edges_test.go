@@ -291,3 +291,27 @@ func TestReadOnly(t *testing.T) {
 	}
 	t.Log(err, hintText(err))
 }
+
+// TestZeroNumbers restores rows whose AUTO_INCREMENT is 0, in tables whose other columns are written by expressions.
+func TestZeroNumbers(t *testing.T) {
+	t.Parallel()
+	s := server(t)
+	db := s.NewDatabase()
+	s.Exec(db, `SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO';
+		CREATE TABLE e (id int AUTO_INCREMENT PRIMARY KEY, s enum('a','b'), t set('x','y'), n bigint unsigned, d decimal(40,10), g double, f float);
+		INSERT INTO e VALUES (0, 'a', 'x,y', 18446744073709551615, 123456789012345678901234567890.0123456789, -0e0, 0.1), (1, 'b', NULL, 5, NULL, 2, NULL), (-3, 'a', '', 0, -0.5, 1e308, 16777217);
+		CREATE TABLE j (g bigint AUTO_INCREMENT PRIMARY KEY, j json, e enum('a')); INSERT INTO j VALUES (0, '{"a": 1}', 'a'), (7, NULL, 'a')`)
+	if !s.MySQL {
+		s.Exec(db, `SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO'; CREATE TABLE u (id int AUTO_INCREMENT PRIMARY KEY, u uuid, i inet6); INSERT INTO u VALUES (0, UUID(), '::1'), (1, NULL, '::2')`)
+	}
+	want := checksums(t, s, db)
+	d := dumpDatabase(t, s.URL(db), "")
+	for _, infile := range []string{"1", "0"} {
+		target := server(t, "local_infile="+infile)
+		name := target.NewName()
+		d.mustProve(t, target, name)
+		if got := checksums(t, target, name); got != want {
+			t.Errorf("local_infile=%s: checksums %s, want %s", infile, got, want)
+		}
+	}
+}

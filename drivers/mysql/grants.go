@@ -40,18 +40,19 @@ func parseGrant(line string) (g grant, role string, ok bool) {
 		}
 		return g, strings.Join(w[1:to], ""), true
 	}
-	depth := 0
+	depth, ofColumns := 0, false
 	right := []string{}
 	flush := func() {
-		if len(right) > 0 {
+		if len(right) > 0 && !ofColumns {
 			g.rights = append(g.rights, strings.ToUpper(strings.Join(right, " ")))
 		}
-		right = right[:0]
+		right, ofColumns = right[:0], false
 	}
 	for _, word := range w[1:on] {
 		switch {
 		case word == "(":
 			depth++
+			ofColumns = true // a right on some columns is none on the table
 		case word == ")":
 			depth--
 		case depth > 0:
@@ -160,16 +161,30 @@ func (f *freezing) checkVisible(ctx context.Context) error {
 		return err
 	}
 	database := f.source.place.database
+	for _, name := range f.source.options.Tables {
+		if !strings.ContainsAny(name, "*?") || g.have(database, "*", "SELECT") {
+			continue
+		}
+		return drivers.WithHint(fmt.Errorf("dump database %s: %w: the account would not be shown all tables that fit %s", database, drivers.ErrAccess, name),
+			"GRANT SELECT on the whole database TO the account, or name the tables without a pattern")
+	}
 	refuse := func(what, hint string) error {
 		return drivers.WithHint(fmt.Errorf("dump database %s: %w: the account would not be shown its %s", database, drivers.ErrAccess, what), hint)
 	}
 	for _, t := range f.tables {
+		if !g.have(database, t.name, "SELECT") {
+			return refuse("columns (of "+t.name+")", "GRANT SELECT on all of it TO the account, or exclude it with exclude_tables")
+		}
 		if t.kind == baseTable && !g.have(database, t.name, "TRIGGER") {
 			return refuse("triggers (of table "+t.name+")", "GRANT TRIGGER on the database TO the account")
 		}
 	}
 	if f.source.options.selective() {
 		return nil
+	}
+	// Tables without a right on them are not listed, and columns neither.
+	if !g.have(database, "*", "SELECT") {
+		return refuse("other tables and columns", "GRANT SELECT on the whole database TO the account, or name the tables to dump (tables)")
 	}
 	if !g.have(database, "*", "EVENT") {
 		return refuse("events", "GRANT EVENT on the database TO the account")
