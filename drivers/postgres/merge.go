@@ -1,17 +1,14 @@
 package postgres
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
-	"salvor/drivers"
 	"salvor/drivers/internal/merging"
 	"salvor/drivers/relational"
 )
@@ -98,24 +95,23 @@ type merger struct {
 	disabled []string        // statements that enable triggers again, within a transaction
 	analyzed map[string]bool // staging tables of which the server knows how many rows they have
 
-	mu    sync.Mutex
-	spare []*conn
-	made  map[string]bool // staging tables
+	stagers merging.Pool[*conn]
+	mu      sync.Mutex
+	made    map[string]bool // staging tables
 }
 
 // Merge takes the database, or joins its merge.
 func (s *Source) Merge(ctx context.Context, spec relational.MergeSpec) (_ relational.Merger, err error) {
+	if err := merging.CheckSpec(spec); err != nil {
+		return nil, err
+	}
 	m := &merger{source: s, analyzed: make(map[string]bool), made: make(map[string]bool)}
+	m.stagers.Open, m.stagers.Shut = m.stager, func(ctx context.Context, c *conn) { c.close(ctx) }
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("merge into database %s: %w", s.config.Database, classify(err)), m.Close(ctx))
 		}
 	}()
-	if strings.ContainsFunc(spec.ID, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-'
-	}) {
-		return nil, fmt.Errorf("merge %q: %w", spec.ID, drivers.ErrInvalid)
-	}
 	if m.conn, err = s.connect(ctx, "merge "+spec.ID); err != nil {
 		return nil, s.explain(err)
 	}
@@ -123,7 +119,7 @@ func (s *Source) Merge(ctx context.Context, spec relational.MergeSpec) (_ relati
 		// The session of a process that has just died may live for a moment.
 		err := m.conn.exec(ctx, "SET lock_timeout = '1s'; SELECT pg_catalog.pg_advisory_lock("+mergeLock+"); SET lock_timeout = 0")
 		if isCode(err, codeLockTimeout) {
-			return nil, inUse("it is at work")
+			return nil, merging.AtWork()
 		}
 		if err != nil {
 			return nil, err
@@ -156,32 +152,20 @@ func (s *Source) Merge(ctx context.Context, spec relational.MergeSpec) (_ relati
 	return m, nil
 }
 
-func inUse(why string) error {
-	return drivers.WithHint(fmt.Errorf("%w: %s", relational.ErrInUse, why), "wait for it, resume it, or undo it")
-}
-
 // begin notes whose merge it is.
 func (m *merger) begin(ctx context.Context, spec relational.MergeSpec) error {
 	there, err := m.conn.text(ctx, "SELECT (pg_catalog.to_regclass('"+mergeRun+"') IS NOT NULL)::text")
 	if err != nil {
 		return err
 	}
+	var rows [][]string
 	if there == "true" {
-		rows, err := m.conn.rows(ctx, "SELECT id, plan, (SELECT pg_catalog.count(*) FROM "+mergeDone+") FROM "+mergeRun)
-		if err != nil {
+		if rows, err = m.conn.rows(ctx, merging.TakenSQL(mergeRun, mergeDone)); err != nil {
 			return err
 		}
-		switch {
-		case len(rows) == 1 && rows[0][0] == spec.ID && rows[0][1] == spec.Plan:
-			return nil
-		case len(rows) == 1 && rows[0][2] != "0" && rows[0][0] == spec.ID:
-			return fmt.Errorf("a part of another plan was written: %w", relational.ErrTargetMoved)
-		case len(rows) == 1 && rows[0][2] != "0":
-			return inUse("the merge " + rows[0][0] + " has written a part of it")
-		}
 	}
-	if spec.Join {
-		return inUse("it is not this merge's")
+	if ours, err := merging.Taken(spec, rows); ours || err != nil {
+		return err
 	}
 	if err := m.sweep(ctx); err != nil {
 		return err
@@ -228,147 +212,7 @@ func (m *merger) dialect() *merging.Dialect {
 
 // stageOf names a table's staging table by its place in the model.
 func (m *merger) stageOf(t *relational.Table) string {
-	for i, other := range m.Model.Tables {
-		if other.Name == t.Name {
-			return progressSchema + ".merge_" + strconv.Itoa(i)
-		}
-	}
-	return progressSchema + ".merge"
-}
-
-// borrow returns a session to stage by.
-func (m *merger) borrow(ctx context.Context) (*conn, error) {
-	m.mu.Lock()
-	if n := len(m.spare); n > 0 {
-		c := m.spare[n-1]
-		m.spare = m.spare[:n-1]
-		m.mu.Unlock()
-		return c, nil
-	}
-	m.mu.Unlock()
-	c, err := m.source.connect(ctx, "merge "+m.Spec.ID+" stage")
-	if err != nil {
-		return nil, m.source.explain(err)
-	}
-	return c, nil
-}
-
-// Stage copies a batch's changes into the staging table, by a session of its own.
-func (m *merger) Stage(ctx context.Context, b *relational.Batch, changes relational.Changes) (err error) {
-	t := m.Model.Table(b.Table)
-	if t == nil {
-		return fmt.Errorf("table %s: %w", b.Table, relational.ErrTargetMoved)
-	}
-	c, err := m.borrow(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			c.close(ctx)
-			err = fmt.Errorf("stage: %w", classify(err))
-			return
-		}
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.spare = append(m.spare, c)
-	}()
-	stage := m.stageOf(t)
-	if err := m.makeStage(ctx, c, t, stage); err != nil {
-		return err
-	}
-	if err := c.exec(ctx, "BEGIN; DELETE FROM "+stage+" WHERE b = "+strconv.Itoa(b.Number)); err != nil {
-		return err
-	}
-	in, out := io.Pipe()
-	written := make(chan error, 1)
-	go func() {
-		err := writeStaged(out, t, b, changes)
-		_ = out.CloseWithError(err) // which is always nil
-		written <- err
-	}()
-	tag, err := c.CopyFrom(ctx, in, "COPY "+stage+" FROM STDIN")
-	_ = in.CloseWithError(errStaged) // so that the writer ends, wherever it is
-	if cause := <-written; cause != nil && !errors.Is(cause, errStaged) {
-		return cause // the server's error is but its echo
-	}
-	if err != nil {
-		return told(ctx, err)
-	}
-	if n := tag.RowsAffected(); n != int64(b.Rows) {
-		return fmt.Errorf("%d changes were staged of %d: %w", n, b.Rows, drivers.ErrFailed)
-	}
-	return c.exec(ctx, "COMMIT")
-}
-
-var errStaged = errors.New("the server takes no more")
-
-// makeStage makes a staging table, unless it is there.
-func (m *merger) makeStage(ctx context.Context, c *conn, t *relational.Table, stage string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.made[stage] {
-		return nil
-	}
-	columns := []string{"b bigint", "n bigint"}
-	for _, side := range []string{"n", "o"} {
-		for i := range t.Columns {
-			columns = append(columns, side+strconv.Itoa(i)+" text")
-		}
-	}
-	// Another process may make it at the same time.
-	err := c.exec(ctx, "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock("+mergeLock[:strings.Index(mergeLock, ",")]+"); CREATE UNLOGGED TABLE IF NOT EXISTS "+stage+" ("+
-		strings.Join(columns, ", ")+", PRIMARY KEY (b, n)); COMMIT")
-	if err != nil {
-		return err
-	}
-	m.made[stage] = true
-	return nil
-}
-
-// writeStaged writes changes as COPY takes them.
-func writeStaged(to io.Writer, t *relational.Table, b *relational.Batch, changes relational.Changes) error {
-	out := bufio.NewWriterSize(to, 64<<10)
-	var line []byte
-	n := 0
-	err := changes(func(c *relational.Change) error {
-		line = strconv.AppendInt(line[:0], int64(b.Number), 10)
-		line = strconv.AppendInt(append(line, '\t'), int64(n), 10)
-		n++
-		for _, values := range [][]relational.Value{c.New, c.Old} {
-			for i := range t.Columns {
-				line = append(line, '\t')
-				if values == nil || values[i].Kind == relational.Null {
-					line = append(line, '\\', 'N')
-					continue
-				}
-				line = appendCopy(line, values[i])
-			}
-		}
-		_, err := out.Write(append(line, '\n'))
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return out.Flush()
-}
-
-// appendCopy appends a value of COPY text.
-func appendCopy(to []byte, v relational.Value) []byte {
-	text := v.Text
-	if v.Kind == relational.Bytes {
-		text = argument(v)
-	}
-	for _, c := range text {
-		switch c {
-		case '\\', '\t', '\n', '\r':
-			to = append(to, '\\', map[byte]byte{'\\': '\\', '\t': 't', '\n': 'n', '\r': 'r'}[c])
-		default:
-			to = append(to, c)
-		}
-	}
-	return to
+	return progressSchema + ".merge_" + strconv.Itoa(merging.Place(m.Model, t))
 }
 
 // Exec runs a statement on the target.
@@ -468,19 +312,9 @@ func (*merger) Refusal(err error) (relational.RefusalCode, bool) {
 func (*merger) Classify(err error) error { return classify(err) }
 
 // Applied lists the units that are done.
-func (m *merger) Applied(ctx context.Context) (units []int, err error) {
+func (m *merger) Applied(ctx context.Context) ([]int, error) {
 	rows, err := m.conn.rows(ctx, "SELECT unit FROM "+mergeDone+" ORDER BY unit")
-	if err != nil {
-		return nil, fmt.Errorf("list what is done: %w", classify(err))
-	}
-	for _, r := range rows {
-		n, err := strconv.Atoi(r[0])
-		if err != nil {
-			return nil, fmt.Errorf("list what is done: %w", err)
-		}
-		units = append(units, n)
-	}
-	return units, nil
+	return merging.Units(rows, classify(err))
 }
 
 // SetSequences sets sequences. What was never given counts as nothing.
@@ -533,13 +367,10 @@ func (m *merger) Discard(ctx context.Context) error {
 
 // Close ends the sessions, and with them the lock.
 func (m *merger) Close(ctx context.Context) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, c := range append(m.spare, m.conn) {
-		if c != nil {
-			c.close(ctx)
-		}
+	m.stagers.Close(ctx)
+	if m.conn != nil {
+		m.conn.close(ctx)
+		m.conn = nil
 	}
-	m.spare, m.conn = nil, nil
 	return nil
 }

@@ -62,7 +62,7 @@ func (s *Source) Merge(ctx context.Context, spec relational.MergeSpec) (_ relati
 			err = fmt.Errorf("merge into %s: %w", s.path, classify(err))
 		}
 	}()
-	if err := checkID(spec.ID); err != nil {
+	if err := merging.CheckSpec(spec); err != nil {
 		return nil, err
 	}
 	info, err := s.lookAt()
@@ -124,7 +124,7 @@ func (m *merger) hold() error {
 		}
 		got, err := tryLock(f)
 		if err == nil && !got {
-			err = inUse("it is at work")
+			err = merging.AtWork()
 		}
 		if err != nil {
 			return errors.Join(err, f.Close())
@@ -138,10 +138,6 @@ func (m *merger) hold() error {
 			return err
 		}
 	}
-}
-
-func inUse(why string) error {
-	return drivers.WithHint(fmt.Errorf("%w: %s", relational.ErrInUse, why), "wait for it, resume it, or undo it")
 }
 
 func (m *merger) connect(ctx context.Context, path string) (*conn, error) {
@@ -166,30 +162,21 @@ func (m *merger) begin(ctx context.Context, spec relational.MergeSpec) error {
 	if err != nil {
 		return err
 	}
+	var rows [][]string
 	if there == 1 {
-		rows, err := m.conn.rows(ctx, "SELECT id, plan, (SELECT COUNT(*) FROM "+mergeDone+") FROM "+mergeRun)
-		if err != nil {
+		if rows, err = m.conn.rows(ctx, merging.TakenSQL(mergeRun, mergeDone)); err != nil {
 			return err
 		}
-		switch {
-		case len(rows) == 1 && rows[0][0] == spec.ID && rows[0][1] == spec.Plan:
-			return nil
-		case len(rows) == 1 && rows[0][2] != "0" && rows[0][0] == spec.ID:
-			return fmt.Errorf("a part of another plan was written: %w", relational.ErrTargetMoved)
-		case len(rows) == 1 && rows[0][2] != "0":
-			return inUse("the merge " + rows[0][0] + " has written a part of it")
-		case spec.Join:
-			return inUse("it is not this merge's")
-		}
-	} else if spec.Join {
-		return inUse("it is not this merge's")
+	}
+	if ours, err := merging.Taken(spec, rows); ours || err != nil {
+		return err
 	}
 	if err := removeStage(m.source.stagePath()); err != nil {
 		return err
 	}
 	err = m.conn.exec(ctx, "BEGIN IMMEDIATE", "DROP TABLE IF EXISTS "+mergeRun, "DROP TABLE IF EXISTS "+mergeDone,
 		"CREATE TABLE "+mergeRun+" (id TEXT NOT NULL, plan TEXT NOT NULL)", "CREATE TABLE "+mergeDone+" (unit INTEGER PRIMARY KEY)",
-		"INSERT INTO "+mergeRun+" VALUES ('"+spec.ID+"', '"+strings.ReplaceAll(spec.Plan, "'", "''")+"')", "COMMIT")
+		"INSERT INTO "+mergeRun+" VALUES ('"+spec.ID+"', '"+spec.Plan+"')", "COMMIT")
 	if err != nil {
 		m.Rollback(ctx)
 	}
@@ -224,12 +211,7 @@ func mergeDialect(model *relational.Model) *merging.Dialect {
 
 // stageOf names a table's staging table by its place in the model.
 func stageOf(model *relational.Model, t *relational.Table) string {
-	for i, other := range model.Tables {
-		if other.Name == t.Name {
-			return "s" + strconv.Itoa(i)
-		}
-	}
-	return "s"
+	return "s" + strconv.Itoa(merging.Place(model, t))
 }
 
 // Stage writes a batch's changes into the staging database.
@@ -353,19 +335,9 @@ func (*merger) Classify(err error) error {
 }
 
 // Applied lists the units that are done.
-func (m *merger) Applied(ctx context.Context) (units []int, err error) {
+func (m *merger) Applied(ctx context.Context) ([]int, error) {
 	rows, err := m.conn.rows(ctx, "SELECT unit FROM "+mergeDone+" ORDER BY unit")
-	if err != nil {
-		return nil, fmt.Errorf("list what is done: %w", classify(err))
-	}
-	for _, r := range rows {
-		n, err := strconv.Atoi(r[0])
-		if err != nil {
-			return nil, fmt.Errorf("list what is done: %w", err)
-		}
-		units = append(units, n)
-	}
-	return units, nil
+	return merging.Units(rows, classify(err))
 }
 
 // SetSequences sets the numbers of AUTOINCREMENT.
