@@ -2,8 +2,6 @@ package archive
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -119,17 +117,11 @@ func (a *Archive) NewCaptureID(ctx context.Context, set string) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	at := a.now().UTC().Truncate(time.Second)
-	for _, id := range ids {
-		if t, _ := captureIDTime(id); !t.Before(at) {
-			at = t.Add(time.Second)
-		}
+	id, err := a.newID(ids, captureIDTime)
+	if err != nil {
+		return "", err
 	}
-	var random [2]byte
-	if _, err := rand.Read(random[:]); err != nil {
-		return "", fmt.Errorf("make capture name: %w", err)
-	}
-	return capturePrefix + at.Format(dumpTime) + "-" + hex.EncodeToString(random[:]), nil
+	return capturePrefix + id, nil
 }
 
 type captureDocument struct {
@@ -209,21 +201,14 @@ func (a *Archive) CommitCapture(ctx context.Context, c Capture) error {
 	if err != nil {
 		return fmt.Errorf("commit capture %s: %w", c.Ref(), err)
 	}
-	key := c.Ref().dir() + "capture.json"
-	if err = putSame(ctx, a.store, key, data); err != nil && !errors.Is(err, ErrExists) {
+	err = a.commitDocument(ctx, c.Ref().dir()+"capture.json", data, func() (bool, error) {
+		have, err := a.Capture(ctx, c.Ref())
+		return err == nil && sameCapture(c, have), err
+	})
+	if err != nil {
 		return fmt.Errorf("commit capture %s: %w", c.Ref(), err)
 	}
-	have, readErr := a.Capture(ctx, c.Ref())
-	if readErr != nil {
-		return fmt.Errorf("commit capture %s: %w", c.Ref(), errors.Join(err, readErr))
-	}
-	if !sameCapture(c, have) {
-		return fmt.Errorf("commit capture %s: %w", c.Ref(), ErrExists)
-	}
-	if err != nil { // it was there: written by this run or a repetition of it that may have died since
-		err = a.store.settle(ctx, key)
-	}
-	return err
+	return nil
 }
 
 func sameCapture(a, b Capture) bool {

@@ -28,15 +28,20 @@ func (a *Archive) NewDumpID(ctx context.Context, set string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return a.newID(ids, dumpIDTime)
+}
+
+// newID makes a name at least a second later than those of others.
+func (a *Archive) newID(ids []string, timeOf func(string) (time.Time, bool)) (string, error) {
 	at := a.now().UTC().Truncate(time.Second)
 	for _, id := range ids {
-		if t, _ := dumpIDTime(id); !t.Before(at) {
+		if t, _ := timeOf(id); !t.Before(at) {
 			at = t.Add(time.Second)
 		}
 	}
 	var random [2]byte
 	if _, err := rand.Read(random[:]); err != nil {
-		return "", fmt.Errorf("make dump name: %w", err)
+		return "", fmt.Errorf("make a name: %w", err)
 	}
 	return at.Format(dumpTime) + "-" + hex.EncodeToString(random[:]), nil
 }
@@ -287,17 +292,29 @@ func (a *Archive) Commit(ctx context.Context, m Manifest) error {
 	if err != nil {
 		return fmt.Errorf("commit %s: %w", m.Ref(), err)
 	}
-	key := m.Ref().dir() + "manifest.json"
-	if err = putSame(ctx, a.store, key, data); err != nil && !errors.Is(err, ErrExists) {
+	err = a.commitDocument(ctx, m.Ref().dir()+"manifest.json", data, func() (bool, error) {
+		have, err := a.Manifest(ctx, m.Ref())
+		return err == nil && sameManifest(m, have), err
+	})
+	if err != nil {
 		return fmt.Errorf("commit %s: %w", m.Ref(), err)
 	}
-	// Reading it back settles a retry whose times differ, and a store that takes two writers for the first.
-	have, readErr := a.Manifest(ctx, m.Ref())
-	if readErr != nil {
-		return fmt.Errorf("commit %s: %w", m.Ref(), errors.Join(err, readErr))
+	return nil
+}
+
+// commitDocument stores the document that makes something exist. same reads it back and tells whether it is what was to be stored:
+// that settles a retry whose times differ, and a store that takes two writers for the first.
+func (a *Archive) commitDocument(ctx context.Context, key string, data []byte, same func() (bool, error)) error {
+	err := putSame(ctx, a.store, key, data)
+	if err != nil && !errors.Is(err, ErrExists) {
+		return err
 	}
-	if !sameManifest(m, have) {
-		return fmt.Errorf("commit %s: %w", m.Ref(), ErrExists)
+	equal, readErr := same()
+	if readErr != nil {
+		return errors.Join(err, readErr)
+	}
+	if !equal {
+		return ErrExists
 	}
 	if err != nil { // it was there: written by this run or a repetition of it that may have died since
 		err = a.store.settle(ctx, key)
