@@ -30,9 +30,9 @@ type captureEngine struct {
 
 // captureEngines runs a test on each engine, on an empty database or, with chinook, on that one.
 func captureEngines(t *testing.T, chinook bool, test func(t *testing.T, e captureEngine)) {
-	data := os.Getenv("SALVOR_REAL_DATA")
-	if chinook && data == "" {
-		t.Skip("SALVOR_REAL_DATA is not set")
+	data := ""
+	if chinook {
+		data = testenv.RealData(t, "chinook")
 	}
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
@@ -40,7 +40,7 @@ func captureEngines(t *testing.T, chinook bool, test func(t *testing.T, e captur
 		open = func(name string) captureEngine {
 			path := filepath.Join(t.TempDir(), name)
 			if chinook {
-				copyFile(t, filepath.Join(data, "chinook", "Chinook_Sqlite.sqlite"), path)
+				copyFile(t, filepath.Join(data, "Chinook_Sqlite.sqlite"), path)
 			}
 			db, err := openDB(path)
 			if err != nil {
@@ -70,7 +70,7 @@ func captureEngines(t *testing.T, chinook bool, test func(t *testing.T, e captur
 		s := testenv.Postgres(t, testenv.PostgresOptions{})
 		name := "chinook"
 		if chinook {
-			s.Load("postgres", filepath.Join(data, "chinook", "Chinook_PostgreSql.sql"))
+			s.Load("postgres", filepath.Join(data, "Chinook_PostgreSql.sql"))
 		} else {
 			name = s.NewDatabase()
 		}
@@ -93,7 +93,7 @@ func captureEngines(t *testing.T, chinook bool, test func(t *testing.T, e captur
 		s := testenv.MariaDB(t, testenv.MariaDBOptions{})
 		name := "Chinook"
 		if chinook {
-			s.Load("", filepath.Join(data, "chinook", "Chinook_MySql.sql"))
+			s.Load("", filepath.Join(data, "Chinook_MySql.sql"))
 		} else {
 			name = s.NewDatabase()
 		}

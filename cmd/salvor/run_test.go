@@ -170,13 +170,10 @@ func hold(t *testing.T, db *sql.DB) {
 // Chinook is a database that was made by others.
 func TestChinook(t *testing.T) {
 	t.Parallel()
-	data := os.Getenv("SALVOR_REAL_DATA")
-	if data == "" {
-		t.Skip("SALVOR_REAL_DATA is not set")
-	}
+	chinook := testenv.RealData(t, "chinook", "Chinook_Sqlite.sqlite")
 	dir := t.TempDir()
 	original, restored := filepath.Join(dir, "chinook.db"), filepath.Join(dir, "new.db")
-	copyFile(t, filepath.Join(data, "chinook", "Chinook_Sqlite.sqlite"), original)
+	copyFile(t, chinook, original)
 	archive := filepath.Join(dir, "archive")
 	mustCall(t, "dump", "--archive", archive, "site=sqlite:"+original)
 	mustCall(t, "verify", "--archive", archive)

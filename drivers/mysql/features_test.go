@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -114,12 +113,9 @@ func TestRoundTrip(t *testing.T) {
 
 func TestChinook(t *testing.T) {
 	t.Parallel()
-	dir := os.Getenv("SALVOR_REAL_DATA")
-	if dir == "" {
-		t.Skip("SALVOR_REAL_DATA names no directory")
-	}
+	file := testenv.RealData(t, "chinook", "Chinook_MySql.sql")
 	s := server(t)
-	s.Load("", dir+"/chinook/Chinook_MySql.sql") // the script makes its database
+	s.Load("", file) // the script makes its database
 	d := dumpDatabase(t, s.URL("Chinook"), `{"chunk": 65536}`)
 	name := s.NewName()
 	proof := d.mustProve(t, s, name)

@@ -387,18 +387,7 @@ func TestStoppedOutside(t *testing.T) {
 		target, rules := openSource(t, s.URL(name), ""), d.rules()
 		requireNoError(t, "prepare", target.Prepare(t.Context(), rules, d.parts))
 		part := d.part(t, "old")
-		attempt := drivers.Attempt{Run: rules.Run, Task: "t", Token: "stopped"}
-		hanging, release := io.Pipe()
-		stuck := make(chan error, 1)
-		go func() { stuck <- target.Load(t.Context(), rules, attempt, part, hanging) }()
-		_, err := release.Write(d.content[part.Name][:len(d.content[part.Name])*3/4])
-		requireNoError(t, "write", err)
-		attempt.Token = "second"
-		requireNoError(t, "load", target.Load(t.Context(), rules, attempt, part, bytes.NewReader(d.content[part.Name])))
-		_ = release.CloseWithError(io.ErrUnexpectedEOF)
-		if err := <-stuck; err == nil {
-			t.Error("the stopped attempt says it loaded the part too")
-		}
+		d.loadAfterStopped(t, target, rules, part, 3, 4)
 		if got := s.Query(name, "SELECT COUNT(*) FROM old"); got != "900" {
 			t.Errorf("%s rows", got)
 		}
@@ -421,18 +410,7 @@ func TestStoppedHistory(t *testing.T) {
 	target, rules := openSource(t, s.URL(name), ""), d.rules()
 	requireNoError(t, "prepare", target.Prepare(t.Context(), rules, d.parts))
 	part := d.part(t, "h")
-	attempt := drivers.Attempt{Run: rules.Run, Task: "t", Token: "stopped"}
-	hanging, release := io.Pipe()
-	stuck := make(chan error, 1)
-	go func() { stuck <- target.Load(t.Context(), rules, attempt, part, hanging) }()
-	_, err := release.Write(d.content[part.Name][:len(d.content[part.Name])*3/4])
-	requireNoError(t, "write", err)
-	attempt.Token = "second"
-	requireNoError(t, "load", target.Load(t.Context(), rules, attempt, part, bytes.NewReader(d.content[part.Name])))
-	_ = release.CloseWithError(io.ErrUnexpectedEOF)
-	if err := <-stuck; err == nil {
-		t.Error("the stopped attempt says it loaded the part too")
-	}
+	d.loadAfterStopped(t, target, rules, part, 3, 4)
 	requireNoError(t, "restore", d.restore(t.Context(), target, rules))
 	d.mustBeProved(t, s, name)
 }

@@ -238,3 +238,21 @@ func leftovers(t *testing.T, s *testenv.MariaDBServer, name string) string {
 	return s.Query("", `SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables WHERE table_name LIKE 'salvor%' AND table_schema = `+literal(name)+`
 		UNION ALL SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'salvor%'`)
 }
+
+// loadAfterStopped loads a part while an earlier attempt hangs within it, after some of the bytes, and lets that one fail then.
+func (d *stash) loadAfterStopped(t *testing.T, target *Source, rules drivers.Target, part drivers.Part, some, of int) {
+	t.Helper()
+	content := d.content[part.Name]
+	attempt := drivers.Attempt{Run: rules.Run, Task: "t", Token: "stopped"}
+	hanging, release := io.Pipe()
+	stuck := make(chan error, 1)
+	go func() { stuck <- target.Load(t.Context(), rules, attempt, part, hanging) }()
+	_, err := release.Write(content[:len(content)*some/of])
+	requireNoError(t, "write", err)
+	attempt.Token = "second"
+	requireNoError(t, "load", target.Load(t.Context(), rules, attempt, part, bytes.NewReader(content)))
+	_ = release.CloseWithError(io.ErrUnexpectedEOF)
+	if err := <-stuck; err == nil {
+		t.Error("the stopped attempt says it loaded the part too")
+	}
+}

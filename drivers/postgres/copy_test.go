@@ -225,7 +225,7 @@ func sameAsVanilla(t *testing.T, s *testenv.PostgresServer, source, restored str
 
 func TestChinook(t *testing.T) {
 	t.Parallel()
-	file := realData(t, "chinook/Chinook_PostgreSql.sql")
+	file := testenv.RealData(t, "chinook", "Chinook_PostgreSql.sql")
 	s := server(t)
 	// The script drops and makes its database, and connects to it.
 	s.Load("postgres", file)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -154,14 +153,4 @@ func requireNoError(t *testing.T, what string, err error) {
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
-}
-
-// realData is a file of the real data that the environment names; without one the test is skipped.
-func realData(t *testing.T, name string) string {
-	t.Helper()
-	dir := os.Getenv("SALVOR_REAL_DATA")
-	if dir == "" {
-		t.Skip("SALVOR_REAL_DATA names no directory")
-	}
-	return dir + "/" + name
 }

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"bytes"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -10,20 +9,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"salvor/drivers"
+	"salvor/internal/testenv"
 )
-
-// realData is the environment variable that names a directory of public sample databases.
-const realData = "SALVOR_REAL_DATA"
 
 func TestChinook(t *testing.T) {
 	t.Parallel()
-	dir := os.Getenv(realData)
-	if dir == "" {
-		t.Skip(realData + " is not set")
-	}
+	chinook := testenv.RealData(t, "chinook", "Chinook_Sqlite.sqlite")
 	// A copy, because a reader may make files beside a database.
 	source := filepath.Join(t.TempDir(), "chinook.sqlite")
-	writeFile(t, source, readFile(t, filepath.Join(dir, "chinook", "Chinook_Sqlite.sqlite")), 0o600)
+	writeFile(t, source, readFile(t, chinook), 0o600)
 	part, data := image(t, source)
 	target := filepath.Join(t.TempDir(), "copy.sqlite")
 	if err := restoreImage(t.Context(), openSource(t, target), drivers.Target{Run: "r"}, "one", part, data); err != nil {
