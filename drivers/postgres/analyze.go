@@ -52,7 +52,8 @@ func (w *work) analyzeOne(ctx context.Context, r *ref, how manner) error {
 // analyzeLoaded makes the statistics of a table whose rows and indexes are in, while others are still loaded. Those of partitions
 // and of what others inherit from are made with their parents', at the end.
 func (w *work) analyzeLoaded(ctx context.Context, r *ref) error {
-	alone, err := w.text(ctx, `SELECT NOT relispartition AND NOT relhassubclass FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1)`,
+	// With Continue there may be no such table.
+	alone, err := w.text(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1) AND NOT relispartition AND NOT relhassubclass)`,
 		qualified(r.Schema, r.Table))
 	if err != nil {
 		return fmt.Errorf("look at %s.%s: %w", r.Schema, r.Table, classify(err))

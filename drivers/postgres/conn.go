@@ -82,7 +82,7 @@ func (c *conn) settings() string {
 		"synchronize_seqscans = off", "statement_timeout = 0", "lock_timeout = 0", "idle_in_transaction_session_timeout = 0",
 		"bytea_output = 'hex'", "TimeZone = 'UTC'", "standard_conforming_strings = on", "xmloption = content", "client_min_messages = warning",
 		"check_function_bodies = off", "default_transaction_read_only = off", "quote_all_identifiers = off", "transform_null_equals = off",
-		"lc_monetary = 'C'",
+		"lc_monetary = 'C'", "array_nulls = on",
 	}
 	if c.version >= 140000 {
 		list = append(list, "idle_session_timeout = 0")

@@ -162,10 +162,31 @@ func (d *database) settleSQL(name string) []string {
 // settingSQL writes a stored setting, name=value, as SET takes it.
 func settingSQL(setting string) string {
 	key, value, _ := strings.Cut(setting, "=")
-	if isListSetting(key) {
-		return ident(key) + " TO " + value
+	if !isListSetting(key) {
+		return identPath(key) + " TO " + literal(value)
 	}
-	return identPath(key) + " TO " + literal(value)
+	// SET takes no empty name in double quotes, but an empty text.
+	list := splitList(value)
+	for i, name := range list {
+		list[i] = literal(name)
+	}
+	return ident(key) + " TO " + strings.Join(list, ", ")
+}
+
+// splitList splits a list of names as the server stores it, some of them in double quotes. One of none is an empty name.
+func splitList(value string) []string {
+	var list []string
+	for rest := strings.TrimSpace(value); ; {
+		end := 0
+		for quoted := false; end < len(rest) && (quoted || rest[end] != ','); end++ {
+			quoted = quoted != (rest[end] == '"')
+		}
+		list = append(list, unquote(strings.TrimSpace(rest[:end])))
+		if end == len(rest) {
+			return list
+		}
+		rest = rest[end+1:]
+	}
 }
 
 // roles are those that settleSQL names.
