@@ -33,6 +33,8 @@ func MergeOperations(t *testing.T, h RelationalHarness) {
 		{"UndoOfAPart", mergeUndoPart},
 		{"UndoRefused", mergeUndoRefused},
 		{"NoKey", mergeNoKey},
+		{"NoKeyInACycle", mergeNoKeyCycle},
+		{"RowInTheWay", mergeInTheWay},
 		{"TamperedPlan", mergeTampered},
 		{"TamperedLine", mergeTamperedLine},
 		{"Triggers", mergeTriggers},
@@ -392,6 +394,36 @@ func mergeNoKey(t *testing.T, h RelationalHarness) {
 	}
 	m.run()
 	m.want(`t: "a" 1`, `t: "a" 1`, `t: "a" 1`, `t: "b" null`, `t: null null`, `t: null null`, `t: "new" 0`, `t: "new" 0`) //nolint:dupword // two values that are null
+}
+
+// mergeNoKeyCycle: rows that no key tells apart, as theirs may be NULL, refer to each other. Those that were there stay.
+func mergeNoKeyCycle(t *testing.T, h RelationalHarness) {
+	m := &merging{t: t, h: h, base: []string{
+		`CREATE TABLE "t" ("code" ` + h.Key + `, "up" ` + h.Key + `, UNIQUE ("code"), FOREIGN KEY ("up") REFERENCES "t" ("code"))`,
+		`INSERT INTO "t" VALUES ('root', NULL), ('other', NULL)`,
+	}, work: []string{`INSERT INTO "t" VALUES ('a', NULL)`, `INSERT INTO "t" VALUES ('b', 'a')`, `UPDATE "t" SET "up" = 'b' WHERE "code" = 'a'`}}
+	m.run()
+	m.sameAsLive()
+}
+
+// mergeInTheWay: a row that somebody wrote after the plan was made is in the way of a new one, and stays, whatever the table itself
+// does about conflicts.
+func mergeInTheWay(t *testing.T, h RelationalHarness) {
+	m := &merging{t: t, h: h, base: []string{
+		`CREATE TABLE "u" ("id" ` + h.Int + ` PRIMARY KEY, "mail" ` + h.Key + ` UNIQUE ` + h.OnConflict + `)`, `INSERT INTO "u" VALUES (1, 'a'), (2, 'b')`,
+	}, work: []string{`INSERT INTO "u" VALUES (3, 'c')`, `UPDATE "u" SET "mail" = 'd' WHERE "id" = 2`}}
+	m.prepare()
+	plan := m.mustPlan()
+	m.exec(`INSERT INTO "u" VALUES (7, 'c'), (8, 'd')`)
+	before := m.contents(m.source)
+	merger := m.take(plan)
+	if err := m.write(plan, merger); !relational.IsRefused(err) {
+		t.Errorf("rows in the way of a merge: %v", err)
+	}
+	m.end(merger)
+	if diff := cmp.Diff(before, m.contents(m.source)); diff != "" {
+		t.Errorf("rows in the way (-want +got):\n%s", diff)
+	}
 }
 
 func mergeTampered(t *testing.T, h RelationalHarness) {

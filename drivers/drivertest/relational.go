@@ -35,6 +35,8 @@ type RelationalHarness struct {
 	Serial, Generated string
 	// Schema is where the tables are, in the model's names.
 	Schema string
+	// OnConflict is what the engine lets a unique key say of conflicts that deletes the row that is in the way; "" where it does not.
+	OnConflict string
 	// Enforces tells that foreign keys hold without being asked for.
 	Enforces bool
 	// Key is a type of short texts that can be a key.

@@ -198,10 +198,8 @@ func (m *merger) dialect() *merging.Dialect {
 		Table: func(t *relational.Table) string { return m.details[t.Name].from },
 		Stage: m.stageOf,
 		Same: func(t *relational.Table, i int, column, staged string) string {
-			if strings.HasPrefix(t.Columns[i].SQL, "character(") || t.Columns[i].SQL == "bpchar" {
-				staged = "(" + cast(t, i, staged) + ")::pg_catalog.text" // which has lost its blanks
-			}
-			return "(" + column + "::pg_catalog.text" + bytewise + " IS NOT DISTINCT FROM " + staged + bytewise + ")"
+			// A text that a value is cast to need not be the one that it is written as: 10.0.0.1 becomes 10.0.0.1/32, blanks get lost.
+			return "(" + column + "::pg_catalog.text" + bytewise + " IS NOT DISTINCT FROM (" + cast(t, i, staged) + ")::pg_catalog.text" + bytewise + ")"
 		},
 		Parts: func(_ *relational.Table, _ int, column string) []string {
 			return []string{column + "::pg_catalog.text" + bytewise}

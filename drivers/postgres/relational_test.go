@@ -55,10 +55,12 @@ func TestRelational(t *testing.T) {
 					`CREATE TYPE mood AS ENUM ('sad', 'ok')`, `CREATE DOMAIN price AS numeric(10,2) CHECK (VALUE >= 0)`,
 					`CREATE TABLE x (id int PRIMARY KEY, a int[], t text[], m mood, r int4range, tr tstzrange, i interval, n inet, ts timestamp, tz timestamptz, b bit(5), vb bit varying, u uuid, j json, jb jsonb, p price, money money, c char(5), xml xml, pt point, bi numeric, by bytea, tv tsvector)`,
 					`INSERT INTO x (id, c) VALUES (1, 'ab'), (2, 'ab')`,
+					`CREATE DOMAIN code AS char(5)`, `CREATE TABLE host (id int PRIMARY KEY, n inet, c code)`, `INSERT INTO host VALUES (1, '10.0.0.1', 'ab'), (2, '10.0.0.2', 'ab'), (3, '10.0.0.3', '')`,
 				},
 				Work: []string{
 					`INSERT INTO x VALUES (3, '{{1,NULL},{3,4}}', '{"a,b",NULL,"NULL","q\"x"}', 'ok', '[1,5)', '[2026-01-01,)', '1 year 2 mons -3 days 04:05:06.7', '10.0.0.1/24', 'infinity', '-infinity', B'10101', B'1', '0a000000-0000-4000-8000-000000000000', '{"b": 1,  "a":2}', '{"b":1,"a":2}', 1.50, '12.34', 'a', '<a>b</a>', '(1,2)', 1e100, '\x00ff', 'a:1 b:2')`,
 					`INSERT INTO x (id, a, t, ts, tz, c, j) VALUES (4, '{}', '[0:1]={x,y}', '0044-03-15 12:00:00 BC', '2026-11-30 10:00:00.000001+00', '', 'null')`,
+					`UPDATE host SET n = '10.0.0.9', c = 'b' WHERE id = 1`, `DELETE FROM host WHERE id > 1`, `INSERT INTO host VALUES (4, '::1', 'x')`,
 					`UPDATE x SET c = 'ab c', j = '[1, 2]', xml = '<x/>', pt = '(0,-0)' WHERE id = 1`,
 				},
 			},

@@ -278,6 +278,9 @@ func (m *merger) Stage(ctx context.Context, b *relational.Batch, changes relatio
 	if err != nil {
 		return err
 	}
+	if n != int64(b.Rows) {
+		return fmt.Errorf("%d changes were staged of %d: %w", n, b.Rows, drivers.ErrFailed)
+	}
 	return m.staging.exec(ctx, "COMMIT")
 }
 

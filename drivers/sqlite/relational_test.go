@@ -50,7 +50,7 @@ func TestRelational(t *testing.T) {
 					drivertest.RelationalKey{Name: "blob", Type: "BLOB", Literals: []string{"x''", "x'00'", "x'0001'", "x'61'", "x'ff'"}},
 				),
 				Moment: "DATETIME", Wall: "DATETIME", Date: "DATE",
-				Text: "TEXT", Int: "INTEGER", Decimal: "DECIMAL(10,2)", Float: "REAL", Bytes: "BLOB", Bool: "BOOLEAN", BytesLiteral: "x'%s'",
+				OnConflict: "ON CONFLICT REPLACE", Text: "TEXT", Int: "INTEGER", Decimal: "DECIMAL(10,2)", Float: "REAL", Bytes: "BLOB", Bool: "BOOLEAN", BytesLiteral: "x'%s'",
 				Serial: `"id" INTEGER PRIMARY KEY AUTOINCREMENT`, Generated: `"twice" INTEGER GENERATED ALWAYS AS ("n" * 2) VIRTUAL`,
 				Session: func(t *testing.T, source string) func(...string) {
 					t.Helper()

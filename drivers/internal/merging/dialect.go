@@ -70,6 +70,14 @@ func (d *Dialect) on(t *relational.Table, key []string, alias string, side byte)
 	return strings.Join(list, " AND ")
 }
 
+// orAbort keeps SQLite from what a table says of its own conflicts: ON CONFLICT REPLACE would delete rows that are in the way.
+func (d *Dialect) orAbort() string {
+	if d.Grammar == SQLite {
+		return "OR ABORT "
+	}
+	return ""
+}
+
 // insertSQL writes new rows.
 func (d *Dialect) insertSQL(s span) string {
 	names, values := make([]string, len(s.b.Columns)), make([]string, len(s.b.Columns))
@@ -80,20 +88,28 @@ func (d *Dialect) insertSQL(s span) string {
 	if d.Grammar == Postgres {
 		overriding = " OVERRIDING SYSTEM VALUE"
 	}
-	return "INSERT INTO " + strings.TrimPrefix(d.Table(s.t), "ONLY ") + " (" + strings.Join(names, ", ") + ")" + overriding + " SELECT " + strings.Join(values, ", ") +
+	return "INSERT " + d.orAbort() + "INTO " + strings.TrimPrefix(d.Table(s.t), "ONLY ") + " (" + strings.Join(names, ", ") + ")" + overriding + " SELECT " + strings.Join(values, ", ") +
 		" FROM " + d.Stage(s.t) + " s WHERE " + s.where() + " ORDER BY s.n"
 }
 
-// movedSQL counts the changes whose rows are not what they were.
-func (d *Dialect) movedSQL(s span) string {
-	same := []string{d.column("t", s.t, s.t.Index(s.b.Key[0])) + " IS NOT NULL"}
+// sameSQL counts the changes whose rows are what they were, and locks those: nobody changes them before the statement that follows,
+// which sees what this one has seen.
+func (d *Dialect) sameSQL(s span) string {
+	where := []string{s.where()}
 	for _, place := range s.t.Indexes(s.b.Columns) {
 		if !slices.Contains(s.b.Key, s.t.Columns[place].Name) {
-			same = append(same, d.Same(s.t, place, d.column("t", s.t, place), staged('o', place)))
+			where = append(where, d.Same(s.t, place, d.column("t", s.t, place), staged('o', place)))
 		}
 	}
-	return "SELECT COUNT(*) FROM " + d.Stage(s.t) + " s LEFT JOIN " + d.Table(s.t) + " t ON " + d.on(s.t, s.b.Key, "t", 'o') +
-		" WHERE " + s.where() + " AND NOT (" + strings.Join(same, " AND ") + ")"
+	from := " FROM " + d.Stage(s.t) + " s JOIN " + d.Table(s.t) + " t ON " + d.on(s.t, s.b.Key, "t", 'o') + " WHERE " + strings.Join(where, " AND ")
+	switch d.Grammar {
+	case Postgres: // which locks no rows of an aggregate
+		return "SELECT COUNT(*) FROM (SELECT 1" + from + " FOR UPDATE OF t) x"
+	case MySQL:
+		return "SELECT COUNT(*)" + from + " FOR UPDATE"
+	case SQLite: // where the transaction has locked the database
+	}
+	return "SELECT COUNT(*)" + from
 }
 
 // updateSQL changes rows.
@@ -116,7 +132,7 @@ func (d *Dialect) updateSQL(s span) string {
 	if d.Grammar == MySQL {
 		return "UPDATE " + d.Table(s.t) + " t JOIN " + d.Stage(s.t) + " s ON " + on + " SET " + assignments + " WHERE " + s.where()
 	}
-	return "UPDATE " + d.Table(s.t) + " AS t SET " + assignments + " FROM " + d.Stage(s.t) + " AS s WHERE " + s.where() + " AND " + on
+	return "UPDATE " + d.orAbort() + d.Table(s.t) + " AS t SET " + assignments + " FROM " + d.Stage(s.t) + " AS s WHERE " + s.where() + " AND " + on
 }
 
 // deleteSQL deletes rows.

@@ -80,14 +80,14 @@ func (w *Writer) Apply(ctx context.Context, unit int, batches []*relational.Batc
 	if err := w.mayFire(batches); err != nil {
 		return err
 	}
-	if err := w.Session.Begin(ctx, tables); err != nil {
-		return fmt.Errorf("begin: %w", w.Session.Classify(err))
-	}
 	defer func() {
 		if err != nil {
 			w.Session.Rollback(ctx)
 		}
 	}()
+	if err := w.Session.Begin(ctx, tables); err != nil {
+		return fmt.Errorf("begin: %w", w.Session.Classify(err))
+	}
 	if err := w.ours(ctx); err != nil {
 		return err
 	}
@@ -145,15 +145,17 @@ func (w *Writer) write(ctx context.Context, s span) error {
 	switch {
 	case s.b.Kind == relational.ChangeInsert:
 		done, err = w.Session.Exec(ctx, w.Dialect.insertSQL(s))
-	case len(s.b.Key) == 0:
+	case len(s.b.Key) == 0 && s.b.Kind == relational.ChangeDelete:
 		done, err = w.deleteKeyless(ctx, s)
+	case len(s.b.Key) == 0:
+		return fmt.Errorf("batch %d changes rows that no key tells apart: %w", s.b.Number, drivers.ErrInvalid)
 	default:
-		moved, err := w.Session.Number(ctx, w.Dialect.movedSQL(s))
+		same, err := w.Session.Number(ctx, w.Dialect.sameSQL(s))
 		if err != nil {
 			return err
 		}
-		if moved > 0 {
-			return fmt.Errorf("%d rows are not what they were: %w", moved, relational.ErrTargetMoved)
+		if same != n {
+			return fmt.Errorf("%d rows are not what they were, or their changes are not staged: %w", n-same, relational.ErrTargetMoved)
 		}
 		sql := w.Dialect.updateSQL(s)
 		if s.b.Kind == relational.ChangeDelete {
@@ -192,10 +194,10 @@ func (w *Writer) Try(ctx context.Context, batches []*relational.Batch) (refusals
 	if err := w.mayFire(batches); err != nil {
 		return nil, err
 	}
+	defer w.Session.Rollback(ctx) // also of what began and failed in the middle
 	if err := w.Session.Begin(ctx, tables); err != nil {
 		return nil, fmt.Errorf("begin: %w", w.Session.Classify(err))
 	}
-	defer w.Session.Rollback(ctx)
 	if err := w.ours(ctx); err != nil {
 		return nil, err
 	}

@@ -263,8 +263,17 @@ func (o *ordering) portion(ctx context.Context, list []*waitingItem, breaking bo
 		if !breaking {
 			break
 		}
-		for next < len(list) && (list[next].done || !o.postpone(ctx, list[next])) {
-			next++
+		for ; next < len(list); next++ {
+			if list[next].done {
+				continue
+			}
+			possible, err := o.postpone(ctx, list[next])
+			if err != nil {
+				return false, err
+			}
+			if possible {
+				break
+			}
 		}
 		if next == len(list) {
 			break
@@ -289,13 +298,14 @@ func (o *ordering) postponed(w *waitingItem, edge int) bool {
 	return slices.ContainsFunc(w.item.table.up[edge].at, func(i int) bool { return slices.Contains(w.item.later, i) })
 }
 
-// postpone lets all that an item waits for be set later, and tells whether that is possible.
-func (o *ordering) postpone(ctx context.Context, w *waitingItem) bool {
-	open, err := o.unmet(ctx, w.marks)
-	if err != nil {
-		return false
-	}
+// postpone lets all that an item waits for be set later, and tells whether that is possible: a row that no key tells apart is written
+// once.
+func (o *ordering) postpone(ctx context.Context, w *waitingItem) (bool, error) {
 	t := w.item.table
+	open, err := o.unmet(ctx, w.marks)
+	if err != nil || t.key == nil {
+		return false, err
+	}
 	var later []int
 	for i := range w.marks {
 		if !open[i] {
@@ -303,7 +313,7 @@ func (o *ordering) postpone(ctx context.Context, w *waitingItem) bool {
 		}
 		nullable := t.canNull(&t.up[w.edges[i]])
 		if len(nullable) == 0 {
-			return false
+			return false, nil
 		}
 		for _, place := range nullable {
 			if !slices.Contains(later, place) {
@@ -313,7 +323,7 @@ func (o *ordering) postpone(ctx context.Context, w *waitingItem) bool {
 	}
 	slices.Sort(later)
 	w.item.later = later
-	return true
+	return true, nil
 }
 
 // tangle puts what is left into one unit.
