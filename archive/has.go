@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Presence tells whether stored objects are there, in a length that fits; it does not read them. It asks for an object once
@@ -53,4 +55,27 @@ func (p *Presence) size(ctx context.Context, key string) (int64, error) {
 	}
 	p.sizes[key] = info.size
 	return info.size, nil
+}
+
+// CheckStored tells whether parts are there in the lengths that their records say, and reads none: [ErrCorrupt] names one that is not.
+// It is what is asked before a restore removes what it is to replace.
+func (a *Archive) CheckStored(ctx context.Context, records []PartRecord) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelRequests)
+	for _, rec := range records {
+		group.Go(func() error {
+			if !validKey(rec.Key) {
+				return corrupt(rec.Key, "record of part %q makes no sense", rec.Name)
+			}
+			info, err := a.store.stat(ctx, rec.Key)
+			if err != nil {
+				return needed(rec.Key, err)
+			}
+			if info.size != rec.Stored {
+				return corrupt(rec.Key, "%d bytes where %d should be", info.size, rec.Stored)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
 }

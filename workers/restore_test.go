@@ -128,6 +128,40 @@ func TestRestoreRefusesDamage(t *testing.T) {
 	}
 }
 
+// TestNothingIsReplacedByWhatIsNotThere: a part that is gone, or cut, is found before anything of the target is removed.
+func TestNothingIsReplacedByWhatIsNotThere(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.worker(t, "w1")
+	seed(b)
+	dump := b.dumpPlan(t, tasks.OnErrorStop, "", rows("db"))
+	b.run(t, dump)
+	parts := b.manifest(t, dump, "set/db").Parts
+	key := parts[len(parts)-1].Key
+	data, err := b.bucket.ReadAll(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func() error{
+		"cut":  func() error { return b.bucket.WriteAll(t.Context(), key, data[:len(data)-1], nil) },
+		"gone": func() error { return b.bucket.Delete(t.Context(), key) },
+	} {
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		for _, how := range []tasks.Restore{{Clean: true}, {Overwrite: true}} {
+			how.Nodes = into("set/db", "rows", "target")
+			s := b.run(t, b.restorePlan(t, dump, how))
+			if s.State != ledger.StateFailed || s.Failures[0].Code != "archive_corrupt" || !strings.Contains(s.Failures[0].Task, "check") {
+				t.Errorf("%s: restore ended %+v", name, s)
+			}
+			if target := b.site.place("target"); target.exists {
+				t.Errorf("%s: the target was prepared", name)
+			}
+		}
+	}
+}
+
 func TestEntryThatTheTargetRefusesIsListed(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -118,13 +118,16 @@ func partsOf(m *archive.NodeManifest) []drivers.Part {
 	return parts
 }
 
+// records returns the selected parts of a stream.
+func (t *target) records() []archive.PartRecord {
+	return slices.DeleteFunc(slices.Clone(t.manifest.Parts), func(p archive.PartRecord) bool { return !p.Base && !t.only.takes(p.Name) })
+}
+
 // parts returns the selected parts of a stream, as its driver described them.
 func (t *target) parts() []drivers.Part {
 	var parts []drivers.Part
-	for _, p := range t.manifest.Parts {
-		if p.Base || t.only.takes(p.Name) {
-			parts = append(parts, partOf(p))
-		}
+	for _, p := range t.records() {
+		parts = append(parts, partOf(p))
 	}
 	return parts
 }
@@ -171,7 +174,11 @@ func (a *attempt) check(ctx context.Context) (_ any, err error) {
 		err = a.checkTree(ctx, t)
 	} else {
 		var stream drivers.Stream
-		if stream, err = t.stream(); err == nil {
+		stream, err = t.stream()
+		if err == nil && (t.rules.Replace() || t.rules.Clean) {
+			err = a.run.archive.CheckStored(ctx, t.records()) // before anything is removed
+		}
+		if err == nil {
 			err = stream.CheckTarget(ctx, t.rules, t.parts())
 		}
 	}
