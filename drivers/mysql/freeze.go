@@ -71,7 +71,8 @@ var errNoLock = errors.New("the account may not lock the server")
 // errGaveUp tells that the lock was not had in time.
 var errGaveUp = errors.New("others would have had to wait too long")
 
-// Freeze opens the sessions of a view. Others wait for it for at most the option's lock_timeout, in all.
+// Freeze opens the sessions of a view. Others wait for it for at most the option's lock_timeout; it is tried again, a few times, where a
+// table was changed meanwhile.
 func (s *Source) Freeze(ctx context.Context) (drivers.View, error) {
 	for try := 1; ; try++ {
 		v, err := s.freeze(ctx)

@@ -14,6 +14,7 @@ import (
 
 // grant is what an account has on something.
 type grant struct {
+	revoked  bool     // it takes away, of one database, what is granted on all
 	rights   []string // in capitals
 	database string   // a pattern; * for all
 	table    string   // * for all
@@ -29,9 +30,10 @@ type grants struct {
 // parseGrant reads a line of SHOW GRANTS. role is the name of a role that the line gives, quoted.
 func parseGrant(line string) (g grant, role string, ok bool) {
 	w, err := wordsOf(line)
-	if err != nil || len(w) < 4 || !strings.EqualFold(w[0], "GRANT") {
+	if err != nil || len(w) < 4 || !strings.EqualFold(w[0], "GRANT") && !strings.EqualFold(w[0], "REVOKE") {
 		return g, "", false
 	}
+	g.revoked = strings.EqualFold(w[0], "REVOKE")
 	on := slices.IndexFunc(w, func(s string) bool { return strings.EqualFold(s, "ON") })
 	if on < 0 {
 		to := slices.IndexFunc(w, func(s string) bool { return strings.EqualFold(s, "TO") })
@@ -74,9 +76,28 @@ func parseGrant(line string) (g grant, role string, ok bool) {
 	return g, "", true
 }
 
-// readGrants reads the rights of the session's account.
+// activeRole tells whether a role, as SHOW GRANTS names it, is among those that CURRENT_ROLE lists: the server shows a session what
+// its active roles may, and not what others may that the account has.
+func activeRole(role, current string) bool {
+	plain := func(name string) string { return strings.TrimSuffix(strings.ReplaceAll(name, "`", ""), "@%") }
+	for one := range strings.SplitSeq(current, ",") {
+		if plain(strings.TrimSpace(one)) == plain(role) {
+			return true
+		}
+	}
+	return false
+}
+
+// readGrants reads the rights of the session's account and of its active roles.
 func (c *conn) readGrants(ctx context.Context) (grants, error) {
 	var all grants
+	current, err := c.text(ctx, "SELECT COALESCE(CURRENT_ROLE(), '')")
+	if isServers(err) {
+		current = "" // a server without roles
+	} else if err != nil {
+		return all, fmt.Errorf("read rights: %w", err)
+	}
+	const own = "SHOW GRANTS"
 	seen := make(map[string]bool)
 	var read func(sql string) error
 	read = func(sql string) error {
@@ -96,6 +117,7 @@ func (c *conn) readGrants(ctx context.Context) (grants, error) {
 			g, role, ok := parseGrant(r[0])
 			switch {
 			case !ok:
+			case role != "" && sql == own && !activeRole(role, current):
 			case role != "":
 				if err := read("SHOW GRANTS FOR " + role); err != nil {
 					return err
@@ -106,8 +128,7 @@ func (c *conn) readGrants(ctx context.Context) (grants, error) {
 		}
 		return nil
 	}
-	err := read("SHOW GRANTS")
-	return all, err
+	return all, read(own)
 }
 
 // have tells whether the account has one of the rights on a database, or on a table of it.
@@ -116,6 +137,9 @@ func (g grants) have(database, table string, rights ...string) bool {
 		return true
 	}
 	for _, one := range g.list {
+		if one.revoked || one.database == "*" && g.withdrawn(database, rights) {
+			continue
+		}
 		if one.database != "*" && !strings.EqualFold(one.database, database) && !fitsGrant(one.database, database) {
 			continue
 		}
@@ -129,6 +153,13 @@ func (g grants) have(database, table string, rights ...string) bool {
 		}
 	}
 	return false
+}
+
+// withdrawn tells whether one of the rights that hold for all databases was taken away for one (partial_revokes).
+func (g grants) withdrawn(database string, rights []string) bool {
+	return slices.ContainsFunc(g.list, func(one grant) bool {
+		return one.revoked && one.database == database && slices.ContainsFunc(one.rights, func(r string) bool { return slices.Contains(rights, r) })
+	})
 }
 
 // fitsGrant tells whether a database fits the pattern of a grant: % is any text, _ any character, a backslash takes what follows.

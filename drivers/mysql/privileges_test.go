@@ -32,6 +32,16 @@ func TestErrors(t *testing.T) {
 		}
 		return name
 	}
+	// idle gives an account a role that may see the database, and has it play that role only where it is active.
+	idle := func(name string, active bool) string {
+		s.Exec("", "CREATE ROLE IF NOT EXISTS sees; GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON "+db+".* TO sees; GRANT sees TO "+name)
+		if active && s.MySQL {
+			s.Exec("", "SET DEFAULT ROLE sees TO "+name)
+		} else if active {
+			s.Exec("", "SET DEFAULT ROLE sees FOR "+name)
+		}
+		return name
+	}
 	dump := func(url, options string) error {
 		v, err := openSource(t, url, options).Freeze(t.Context())
 		if err != nil {
@@ -65,6 +75,8 @@ func TestErrors(t *testing.T) {
 		"one table":          {dump(s.URLAs(db, account("partial", "RELOAD ON *.*", "EVENT ON DB.*", "SELECT, TRIGGER ON DB.customer", "SELECT ON mysql.proc"), "hidden"), ""), drivers.ErrAccess, "tables"},
 		"one column":         {dump(s.URLAs(db, account("columnar", "RELOAD ON *.*", "TRIGGER ON DB.*", "SELECT (id) ON DB.customer"), "hidden"), `{"tables": ["customer"]}`), drivers.ErrAccess, "columns"},
 		"fits a pattern":     {dump(s.URLAs(db, account("fitting", "RELOAD ON *.*", "TRIGGER ON DB.*", "SELECT ON DB.customer"), "hidden"), `{"tables": ["c*"]}`), drivers.ErrAccess, "fit c*"},
+		"an idle role":       {dump(s.URLAs(db, idle(account("resting", "RELOAD ON *.*", "EVENT ON DB.*", "SELECT, TRIGGER ON DB.customer", "SELECT ON mysql.proc"), false), "hidden"), ""), drivers.ErrAccess, "tables"},
+		"an active role":     {dump(s.URLAs(db, idle(account("working", "RELOAD ON *.*", "SELECT ON mysql.proc"), true), "hidden"), ""), nil, ""},
 		"a table by name":    {dump(s.URLAs(db, account("named", "RELOAD ON *.*", "SHOW VIEW, TRIGGER ON DB.*", "SELECT ON DB.customer"), "hidden"), `{"tables": ["customer"]}`), nil, ""},
 		"target is missing":  {restore(s.URL("absent")), drivers.ErrNotFound, "absent"},
 		"target is not mine": {restore(s.URLAs("target", account("reader", "SELECT ON target.*"), "hidden")), drivers.ErrAccess, "target"},

@@ -58,6 +58,8 @@ func TestGrants(t *testing.T) {
 		"GRANT EVENT ON `shop_1`.`t` TO `u`@`%`",
 		"GRANT EXECUTE ON PROCEDURE `shop_1`.`p` TO `u`@`%`",
 		"GRANT ALL PRIVILEGES ON `own`.* TO `u`@`%` WITH GRANT OPTION",
+		"GRANT PROCESS, RELOAD ON *.* TO `u`@`%`",
+		"REVOKE RELOAD ON `secret`.* FROM `u`@`%`",
 	} {
 		if one, role, ok := parseGrant(line); ok && role == "" {
 			g.list = append(g.list, one)
@@ -74,6 +76,9 @@ func TestGrants(t *testing.T) {
 		{"shop_1", "u", "EVENT", false},
 		{"shop_1", "*", "EXECUTE", false},
 		{"own", "x", "EVENT", true},
+		{"secret", "x", "RELOAD", false},
+		{"secret", "x", "PROCESS", true},
+		{"shop", "x", "RELOAD", true},
 		{"other", "x", "SELECT", false},
 	} {
 		if got := g.have(c.database, c.table, c.right); got != c.want {
@@ -83,6 +88,11 @@ func TestGrants(t *testing.T) {
 	for line, want := range map[string]string{"GRANT `r` TO `u`@`%`": "`r`", "GRANT `r`@`%` TO `u`@`%`": "`r`@`%`"} {
 		if _, role, ok := parseGrant(line); !ok || role != want {
 			t.Errorf("%s gives the role %s", line, role)
+		}
+	}
+	for current, want := range map[string]bool{"": false, "NONE": false, "r": true, "`q`@`%`,`r`@`%`": true, "`r`@`h`": false, "rr": false} {
+		if got := activeRole("`r`@`%`", current); got != want {
+			t.Errorf("the role is active among %q: %v", current, got)
 		}
 	}
 	if (grants{}).have("d", "t", "SELECT") || !(grants{unknown: true}).have("d", "t", "SELECT") {
