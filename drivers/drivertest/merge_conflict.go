@@ -46,6 +46,7 @@ func MergeConflicts(t *testing.T, h RelationalHarness) {
 		{"KeyOnlyTable", conflictKeyOnly},
 		{"ParentMissing", conflictParentMissing},
 		{"ParentLeftOut", conflictParentLeft},
+		{"SkippedWithWhatHangsOnIt", conflictSkipped},
 		{"Cycle", conflictCycle},
 		{"Check", conflictCheck},
 		{"DeletesReported", deletesReported},
@@ -378,6 +379,29 @@ func conflictParentLeft(t *testing.T, h RelationalHarness) {
 	m = left(merge.NullFK)
 	m.run()
 	m.want(`c: 6 null`, `g: 7 null`, `p: 1`)
+}
+
+// conflictSkipped: a change that is skipped takes along the new rows that hang on its row; one that is left out does not.
+func conflictSkipped(t *testing.T, h RelationalHarness) {
+	for verdict, want := range map[merge.Verdict][]string{
+		merge.Leave:    {`c: 5 1`, `p: 1 "old"`, `p: 2 "two"`},
+		merge.LeaveAll: {`p: 1 "old"`, `p: 2 "two"`},
+	} {
+		m := &merging{t: t, h: h, base: []string{
+			`CREATE TABLE "p" ("id" ` + h.Int + ` PRIMARY KEY, "v" ` + h.Text + `)`,
+			`CREATE TABLE "c" ("id" ` + h.Int + ` PRIMARY KEY, "p" ` + h.Int + `, FOREIGN KEY ("p") REFERENCES "p" ("id"))`,
+			`INSERT INTO "p" VALUES (1, 'old'), (2, 'two')`,
+		}, work: []string{`UPDATE "p" SET "v" = 'new' WHERE "id" = 1`, `INSERT INTO "c" VALUES (5, 1)`}}
+		m.choose = func(l *relational.Line) merge.Choice {
+			if l.Table.Name.Name == "p" {
+				return merge.Choice{Verdict: verdict}
+			}
+			return merge.Choice{}
+		}
+		m.policy = always(merge.FKParentSkipped, merge.Skip)
+		m.run()
+		m.want(want...)
+	}
 }
 
 // conflictCycle: two rows refer to each other, and one refers to itself; a third hangs on them.

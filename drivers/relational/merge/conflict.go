@@ -121,6 +121,7 @@ const (
 	Undecided Verdict = iota // a deleted row stays, any other line is taken
 	Take
 	Leave
+	LeaveAll // with all captured rows that hang on it
 )
 
 // Choice is what of a line is taken.

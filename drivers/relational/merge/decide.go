@@ -52,6 +52,9 @@ func (p *planner) decide(ctx context.Context, it *item) error {
 // left leaves an item out because somebody has said so. What refers to it has nothing to refer to, unless the target has the same row.
 func (p *planner) left(ctx context.Context, it *item) error {
 	it.table.tally.Left++
+	if it.fells {
+		return p.setFate(ctx, it, nil)
+	}
 	if it.op == relational.OpModified {
 		return nil
 	}

@@ -12,6 +12,7 @@ type item struct {
 	table *table
 	op    relational.Op
 	leave bool
+	fells bool // what hangs on it is left out too
 	apply bool // a deleted row is to be deleted
 	// live is the row as it was captured, values what is to be written of it, has which of them there are.
 	live, values []relational.Value
@@ -42,7 +43,7 @@ func (p *planner) item(t *table, l *relational.Line) (*item, error) {
 	if err != nil {
 		return nil, err
 	}
-	it := &item{table: t, op: l.Op, leave: choice.Verdict == Leave, apply: choice.Verdict == Take || choice.Verdict == Undecided && p.c.Deletes}
+	it := &item{table: t, op: l.Op, leave: choice.Verdict == Leave || choice.Verdict == LeaveAll, fells: choice.Verdict == LeaveAll, apply: choice.Verdict == Take || choice.Verdict == Undecided && p.c.Deletes}
 	take := func(values []relational.Value, has []bool) ([]relational.Value, []bool) {
 		if values == nil {
 			return nil, nil

@@ -57,6 +57,9 @@ type rule struct {
 	where   []cell
 }
 
+// narrow tells whether a rule of a group is of some of its rows only.
+func (r *rule) narrow() bool { return len(r.where) > 0 || len(r.changed) > 0 }
+
 // cell is a value that a column of a line must have.
 type cell struct {
 	column string
@@ -126,11 +129,11 @@ func (d *Decisions) Policy(code merge.Code, l *relational.Line) merge.Policy {
 	return d.def.conflicts[code]
 }
 
-// Undecided are the groups that no rule names.
+// Undecided are the groups that no rule decides on as a whole.
 func (d *Decisions) Undecided() []Group {
 	var list []Group
 	for _, g := range d.groups {
-		if !slices.ContainsFunc(d.rules, func(r *rule) bool { return r.group == g.Number && r.decides() }) {
+		if !slices.ContainsFunc(d.rules, func(r *rule) bool { return r.group == g.Number && r.decides() && !r.narrow() }) {
 			list = append(list, g)
 		}
 	}

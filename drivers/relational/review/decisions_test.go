@@ -119,12 +119,25 @@ func TestDecisions(t *testing.T) {
 		}
 	}
 	for raw, want := range map[string]merge.Choice{
-		`{"table":"link","data":{"a":1,"b":1}}`: {Verdict: merge.Take}, `{"table":"link","data":{"a":1,"b":2}}`: {Verdict: merge.Leave},
+		`{"table":"link","data":{"a":1,"b":1}}`: {Verdict: merge.Take}, `{"table":"link","data":{"a":1,"b":2}}`: {Verdict: merge.LeaveAll},
 		modified("user", `"id":1,"name":"a","updated":"x"`, `"name","updated"`, `"name":"b","updated":"y"`): {Verdict: merge.Take, Columns: []string{"name"}},
 		`{"table":"link","op":"d","data":null,"base":{"a":5,"b":5}}`:                                        {Verdict: merge.Leave},
 	} {
 		if got, err := merging.Decide(line(t, m, raw)); err != nil || !cmp.Equal(got, want) {
 			t.Errorf("%s: %+v, want %+v: %v", raw, got, want, err)
+		}
+	}
+}
+
+// TestNarrowRuleDecidesNoGroup: a rule on some rows of a group leaves the others open.
+func TestNarrowRuleDecidesNoGroup(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{
+		"rules:\n- {group: 1, action: take}\n": 1, "rules:\n- {group: 1, where: {id: 5}, action: take}\n": 2,
+		"rules:\n- {group: 1, where: {id: 5}, action: take}\n- {group: 1, action: keep}\n": 1,
+	} {
+		if got := parse(t, text).Undecided(); len(got) != want {
+			t.Errorf("%s: %d groups are undecided, want %d", text, len(got), want)
 		}
 	}
 }

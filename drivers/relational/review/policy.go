@@ -35,7 +35,11 @@ var _ merge.Decisions = Merging{}
 // Decide tells what of a line is taken.
 func (m Merging) Decide(l *relational.Line) (merge.Choice, error) {
 	v := m.Of(l, 0)
-	if v.Action != Take {
+	switch v.Action {
+	case Take:
+	case Skip:
+		return merge.Choice{Verdict: merge.LeaveAll}, nil
+	default:
 		return merge.Choice{Verdict: merge.Leave}, nil
 	}
 	return merge.Choice{Verdict: merge.Take, Columns: v.Columns}, nil
