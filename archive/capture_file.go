@@ -158,15 +158,35 @@ func (a *Archive) CaptureEdited(ctx context.Context, ref CaptureRef, f CaptureFi
 	return n != f.Size || hex.EncodeToString(sum.Sum(nil)) != f.SHA256, nil
 }
 
+// DropCapture removes what there is of a capture that was never committed, and never will be. Where this process may write but not
+// remove, it stays: nothing reads it. So do temporary files of writers that were killed, as everywhere. A committed one is left alone.
+func (a *Archive) DropCapture(ctx context.Context, ref CaptureRef) error {
+	if err := ref.check(); err != nil {
+		return err
+	}
+	_, err := a.store.stat(ctx, ref.dir()+"capture.json")
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, errMissing) {
+		return fmt.Errorf("look for capture %s: %w", ref, err)
+	}
+	return a.sweepCapture(ctx, ref, func(string) bool { return true })
+}
+
 // SweepCapture removes what a committed capture was put together from. Where this process may write but not remove, it stays: nothing
 // reads it.
 func (a *Archive) SweepCapture(ctx context.Context, ref CaptureRef) error {
 	if err := ref.check(); err != nil {
 		return err
 	}
+	return a.sweepCapture(ctx, ref, isCapturePart)
+}
+
+func (a *Archive) sweepCapture(ctx context.Context, ref CaptureRef, takes func(name string) bool) error {
 	var left []string
-	err := a.store.list(ctx, ref.dir(), listLevel, func(o objectInfo) error {
-		if !o.odd && validKey(o.key) && isCapturePart(o.key[len(ref.dir()):]) {
+	err := a.store.list(ctx, ref.dir(), listAll, func(o objectInfo) error {
+		if !o.odd && validKey(o.key) && takes(o.key[len(ref.dir()):]) {
 			left = append(left, o.key)
 		}
 		return nil

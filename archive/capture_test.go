@@ -58,6 +58,49 @@ func captureOf(ref archive.CaptureRef, files ...archive.CaptureFile) archive.Cap
 	}
 }
 
+// TestDropCapture: of a capture that was never committed nothing stays, a committed one stays whole.
+func TestDropCapture(t *testing.T) {
+	t.Parallel()
+	a, dir, ref := newCapture(t)
+	files := func() (names []string) {
+		all, err := filepath.Glob(filepath.Join(dir, "captures", ref.Set, ref.Capture, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range all {
+			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+				names = append(names, filepath.Base(path))
+			}
+		}
+		return names
+	}
+	part, err := a.CreateCapturePart(t.Context(), ref, archive.PartName{Name: "000001-rows", Ext: "jsonl", Token: "x1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := part.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	putRows(t, a, ref, archive.CaptureFile{Schema: "public", Table: "t", Lines: map[string]int64{"c": 1}}, "{}\n")
+	if got := files(); len(got) != 2 {
+		t.Fatalf("it holds %v", got)
+	}
+	for range 2 {
+		if err := a.DropCapture(t.Context(), ref); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := files(); len(got) != 0 {
+		t.Errorf("%v are left", got)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "captures", ref.Set, ref.Capture, "capture.json"), []byte("{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.DropCapture(t.Context(), ref); err != nil || len(files()) != 1 {
+		t.Errorf("a committed capture was dropped: %v, %v", files(), err)
+	}
+}
+
 func TestCapture(t *testing.T) {
 	t.Parallel()
 	a, dir, ref := newCapture(t)

@@ -125,10 +125,8 @@ func (c *Coordinator) abandon(ctx context.Context, a *archive.Archive, plan task
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelWait)
 	defer stop()
 	now := time.Now().UTC()
-	o := Outcome{
-		Run: plan.Run, Operation: plan.Operation, Set: plan.Set, Dump: plan.Dump, State: ledger.StateFailed, Started: now, Ended: now,
-		Resumed: plan.Resumed,
-	}
+	o := outcomeOf(plan, ledger.StateFailed)
+	o.Started, o.Ended = now, now
 	if plan.Operation == tasks.OpRestore {
 		o.Plan = &plan
 	}
@@ -205,18 +203,22 @@ func (c *Coordinator) conclude(ctx context.Context, a *archive.Archive, plan tas
 	return o
 }
 
-// collect reads what the ledger knows of a run that ended. With an error the outcome is not complete.
-func (c *Coordinator) collect(ctx context.Context, plan tasks.Plan, state ledger.RunState) (Outcome, error) {
-	o := Outcome{
-		Run: plan.Run, Operation: plan.Operation, Set: plan.Set, Dump: plan.Dump, State: state.State,
-		Started: state.StartedAt, Ended: state.EndedAt, Failures: state.Failures,
-		Retries: state.Retries, Deaths: state.Deaths, Epochs: state.Epochs, Resumed: plan.Resumed,
-	}
-	if plan.Operation == tasks.OpRestore && state.State != ledger.StateDone {
-		o.Plan = &plan
-	}
+// outcomeOf is what a plan alone says of how its run ended.
+func outcomeOf(plan tasks.Plan, state ledger.State) Outcome {
+	o := Outcome{Run: plan.Run, Operation: plan.Operation, Set: plan.Set, Dump: plan.Dump, State: state, Resumed: plan.Resumed}
 	if plan.Capture != nil {
 		o.Capture = plan.Capture.Capture
+	}
+	return o
+}
+
+// collect reads what the ledger knows of a run that ended. With an error the outcome is not complete.
+func (c *Coordinator) collect(ctx context.Context, plan tasks.Plan, state ledger.RunState) (Outcome, error) {
+	o := outcomeOf(plan, state.State)
+	o.Started, o.Ended, o.Failures = state.StartedAt, state.EndedAt, state.Failures
+	o.Retries, o.Deaths, o.Epochs = state.Retries, state.Deaths, state.Epochs
+	if plan.Operation == tasks.OpRestore && state.State != ledger.StateDone {
+		o.Plan = &plan
 	}
 	// The run has ended as it has: what fails from here on is no failure of it.
 	var failed, err error
@@ -293,6 +295,12 @@ func (c *Coordinator) store(ctx context.Context, a *archive.Archive, o Outcome) 
 	}
 	if err := a.EndRun(ctx, report); err != nil {
 		return fmt.Errorf("store report of run %s: %w", o.Run, err)
+	}
+	if o.Operation == tasks.OpCapture && o.State != ledger.StateDone {
+		// Nobody resumes it: rows of a database do not stay behind.
+		if err := a.DropCapture(ctx, archive.CaptureRef{Set: o.Set, Capture: o.Capture}); err != nil {
+			return fmt.Errorf("remove what was captured: %w", err)
+		}
 	}
 	if o.Operation != tasks.OpRestore || o.State != ledger.StateDone {
 		return nil // it may be resumed

@@ -444,10 +444,8 @@ func (c *Coordinator) reportCommitted(ctx context.Context, a *archive.Archive, p
 			return Outcome{}, err
 		}
 	}
-	o := Outcome{
-		Run: plan.Run, Operation: plan.Operation, Set: plan.Set, Dump: plan.Dump, State: ledger.StateDone, Missing: m.Missing,
-		Started: m.Started, Ended: m.Ended, Resumed: plan.Resumed,
-	}
+	o := outcomeOf(plan, ledger.StateDone)
+	o.Missing, o.Started, o.Ended = m.Missing, m.Started, m.Ended
 	if m.Partial {
 		o.State = ledger.StatePartial
 	}
@@ -482,10 +480,8 @@ func (c *Coordinator) Abandon(ctx context.Context, r ResumeRequest) (Outcome, er
 			return c.reportCommitted(ctx, r.Archive, past, done, err)
 		}
 	}
-	o := Outcome{
-		Run: plan.Run, Operation: plan.Operation, Set: plan.Set, Dump: plan.Dump, State: ledger.StateCancelled, Resumed: past.resumed,
-		Started: r.Run.Started, Ended: time.Now().UTC(),
-	}
+	o := outcomeOf(plan, ledger.StateCancelled)
+	o.Resumed, o.Started, o.Ended = past.resumed, r.Run.Started, time.Now().UTC()
 	if plan.Operation == tasks.OpRestore {
 		o.Plan = &plan
 	}

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -137,6 +139,7 @@ func TestCaptureKilled(t *testing.T) {
 			}
 			mustCall(t, "cancel", r.Run, "--archive", archive)
 		}
+		noStrayCaptures(t, archive)
 	})
 }
 
@@ -238,5 +241,23 @@ func TestCaptureInterrupted(t *testing.T) {
 	}
 	if n := checkCaptures(t, archive, nil); n != 0 {
 		t.Errorf("%d captures are kept", n)
+	}
+	noStrayCaptures(t, archive)
+}
+
+// noStrayCaptures fails if the archive holds files of a capture that was not committed, but for temporary ones.
+func noStrayCaptures(t *testing.T, archive string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(archive, "captures", "*", "*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if strings.HasPrefix(filepath.Base(file), ".salvor-tmp-") {
+			continue // a killed writer's
+		}
+		if _, err := os.Stat(filepath.Join(filepath.Dir(file), "capture.json")); errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is left of a capture that was not committed", file)
+		}
 	}
 }
