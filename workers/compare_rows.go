@@ -306,12 +306,24 @@ func without(j *judged) []int {
 	return slices.DeleteFunc(slices.Clone(j.Changed), func(place int) bool { return slices.Contains(j.left, place) })
 }
 
-// ofGroup are the columns of a row that a group changed: all of them where they were changed at one moment.
+// ofGroup are the columns of a row that a group changed: where they were changed at one moment, all that have no group of their own.
+// The time of a change goes with the first of a row's groups, where no line of the row's own has it.
 func (t *tableCapture) ofGroup(j *judged, group relational.Group) []int {
-	if group.Moment || group.Column == "" {
+	if group.Column == "" {
 		return j.Changed
 	}
-	return []int{t.table.Index(group.Column)}
+	own := func(place int) bool {
+		return slices.ContainsFunc(j.groups, func(g relational.Group) bool { return g.Column == t.table.Columns[place].Name })
+	}
+	columns := []int{t.table.Index(group.Column)}
+	for _, place := range j.Changed {
+		modified := t.table.Columns[place].Name == t.detectors.Modified
+		if !own(place) && (group.Moment || modified && !j.own() && group == j.groups[0]) {
+			columns = append(columns, place)
+		}
+	}
+	slices.Sort(columns)
+	return columns
 }
 
 func sortedGroups(groups map[relational.Group]bool) []relational.Group {

@@ -120,6 +120,7 @@ func TestCaptureModes(t *testing.T) {
 		if code != exitFailed || !strings.Contains(stderr, "the budget is used up") || !strings.Contains(stderr, "orders") {
 			t.Errorf("a budget that is used up: exit code %d: %s", code, stderr)
 		}
+		noStrayCaptures(t, archive)
 		if list := strings.Count(mustCall(t, "list", "--json", "-c", config), `"type":"capture"`); list != 5 {
 			t.Errorf("%d captures are listed", list)
 		}
@@ -145,7 +146,7 @@ func TestCaptureChangedTables(t *testing.T) {
 		e.exec("CREATE TABLE wide (id int PRIMARY KEY, v varchar(10), gone varchar(10))")
 		e.exec("CREATE TABLE dropped (id int PRIMARY KEY)")
 		e.exec("INSERT INTO keyed VALUES (1, 'a'), (2, 'b')")
-		e.exec("INSERT INTO wide VALUES (1, 'a', 'x'), (2, 'b', 'y')")
+		e.exec("INSERT INTO wide VALUES (1, 'a', 'x'), (2, 'b', 'y'), (3, 'c', 'z')")
 		e.exec("INSERT INTO dropped VALUES (1)")
 		mustCall(t, "dump", "-q", "-c", config)
 		e.exec("CREATE TABLE again AS SELECT id, v FROM keyed")
@@ -153,6 +154,7 @@ func TestCaptureChangedTables(t *testing.T) {
 		e.exec("ALTER TABLE again RENAME TO keyed")
 		e.exec("ALTER TABLE wide DROP COLUMN gone")
 		e.exec("ALTER TABLE wide ADD COLUMN fresh int")
+		e.exec("UPDATE wide SET fresh = 5 WHERE id = 3")
 		e.exec("DROP TABLE dropped")
 		e.exec("INSERT INTO keyed VALUES (3, 'c')")
 		e.exec("UPDATE wide SET v = '' WHERE id = 2")
@@ -167,7 +169,7 @@ func TestCaptureChangedTables(t *testing.T) {
 		for _, text := range []string{
 			e.tableName("keyed") + ": the table and the dump share no key: rows are compared by all that they hold",
 			e.tableName("wide") + ": column gone was dropped since the dump",
-			e.tableName("wide") + ": column fresh was added since the dump",
+			e.tableName("wide") + ": column fresh was added since the dump: 1 row that was there holds something in it, which is not captured",
 			e.tableName("dropped") + ": the table was dropped since the dump",
 		} {
 			if !strings.Contains(shown, text) {
@@ -177,6 +179,46 @@ func TestCaptureChangedTables(t *testing.T) {
 		_, stderr, _ := call(t, "capture", "-c", config, "--against", "latest")
 		if !strings.Contains(stderr, "warning: tables of the dump that are not there any more are not captured: "+e.tableName("dropped")) {
 			t.Errorf("a table that is gone is not told: %s", stderr)
+		}
+	})
+}
+
+// The time of a change belongs to the change: it is in the line of the row's group where no line of its own has it, and a group of one
+// moment leaves out what has a group of its own.
+func TestCaptureTimeOfMassChange(t *testing.T) {
+	t.Parallel()
+	captureEngines(t, false, func(t *testing.T, e captureEngine) {
+		dir := t.TempDir()
+		archive, config := filepath.Join(dir, "archive"), e.writeConfig(t, dir)
+		e.exec("CREATE TABLE mass (id int PRIMARY KEY, name varchar(20), plan varchar(20), updated_at varchar(30))")
+		if e.schema != "" {
+			e.exec("ALTER TABLE mass ALTER COLUMN updated_at TYPE timestamp USING updated_at::timestamp")
+		} else {
+			e.exec("DROP TABLE mass")
+			e.exec("CREATE TABLE mass (id int PRIMARY KEY, name varchar(20), plan varchar(20), updated_at datetime)")
+		}
+		var rows []string
+		for i := range 2000 {
+			rows = append(rows, fmt.Sprintf("(%d, 'n', 'free', '2026-01-01 10:00:00')", i))
+		}
+		e.exec("INSERT INTO mass VALUES " + strings.Join(rows, ", "))
+		mustCall(t, "dump", "-q", "-c", config)
+		for _, half := range []string{"id % 2 = 0", "id % 2 = 1"} { // two moments, each of less than a mass
+			e.exec("UPDATE mass SET plan = 'paid', updated_at = '2026-11-30 10:00:0" + half[len(half)-1:] + "' WHERE " + half + " AND id < 1990")
+		}
+		e.exec("UPDATE mass SET name = 'Ada' WHERE id = 7")
+		l := mustCapture(t, "-c", config, "--against", "latest")
+		data, err := os.ReadFile(filepath.Join(archive, "captures", "site", l.Capture, "mass", "001.jsonl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+		if n := strings.Count(string(data), `"plan":"paid","updated_at":"2026-11-30 10:00:0`); len(lines) != 1990 || n != 1989 {
+			t.Errorf("%d lines of the mass, %d with the time of the change: %.300s", len(lines), n, data)
+		}
+		own, err := os.ReadFile(filepath.Join(archive, "captures", "site", l.Capture, e.tableName("mass")+".jsonl"))
+		if err != nil || strings.Count(string(own), "\n") != 1 || !strings.Contains(string(own), `"changed":["name","updated_at"]`) {
+			t.Errorf("the row's own line: %s, %v", own, err)
 		}
 	})
 }

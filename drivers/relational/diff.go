@@ -64,6 +64,7 @@ func (c *Comparison) Run(ctx context.Context, yield func(*Found) error) (*Covera
 	if err != nil {
 		return nil, fmt.Errorf("compare table %s: %w", c.Table.Name, err)
 	}
+	r.noteAdded()
 	return r.coverage, nil
 }
 
@@ -77,6 +78,7 @@ type run struct {
 
 	key, otherKey *Key
 	pairs         []pair // the columns that both have
+	added         []added
 	found         Found
 	scratch       []byte
 	values        []Value
@@ -89,12 +91,38 @@ type pair struct {
 	generated  bool
 }
 
+// added is a column that the dump lacks, with the number of rows that both have and that hold something in it.
+type added struct {
+	live int
+	rows int64
+}
+
+// noteAdded notes the columns that the dump lacks. What people wrote into one of a row that was there is no difference to anything:
+// somebody has to know.
+func (r *run) noteAdded() {
+	for _, a := range r.added {
+		c := &r.Table.Columns[a.live]
+		switch a.rows {
+		case 0:
+			r.coverage.note("column %s was added since the dump", c.Name)
+		case 1:
+			r.coverage.note("column %s was added since the dump: 1 row that was there holds something in it, which is not captured", c.Name)
+		default:
+			r.coverage.note("column %s was added since the dump: %d rows that were there hold something in it, which is not captured", c.Name, a.rows)
+		}
+	}
+}
+
 // align finds the columns and the key that both tables have, and notes what only one has.
 func (r *run) align() {
 	for i, c := range r.Table.Columns {
 		j := r.Other.Index(c.Name)
 		if j < 0 {
-			r.coverage.note("column %s was added since the dump", c.Name)
+			if c.Generated {
+				r.coverage.note("column %s was added since the dump", c.Name)
+			} else {
+				r.added = append(r.added, added{live: i})
+			}
 			continue
 		}
 		o := r.Other.Columns[j]
@@ -346,6 +374,11 @@ func (r *run) step(l, b *side, order int) error {
 			return err
 		}
 		return l.next(true)
+	}
+	for i := range r.added {
+		if l.row.Values[r.added[i].live].Kind != Null {
+			r.added[i].rows++
+		}
 	}
 	if changed := r.differences(l.row.Values, b.row.Values); len(changed) > 0 {
 		if err := r.emit(OpModified, why|WhyDiff, l.row.Key, l.row.Values, b.row.Values, changed); err != nil {

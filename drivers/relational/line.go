@@ -251,10 +251,10 @@ func (m *Model) ParseLine(raw []byte) (*Line, error) {
 			l.Why |= 1 << i
 		}
 	}
-	if l.Data, l.Has, err = table.parseObject(r.Data); err != nil {
+	if l.Data, l.Has, err = table.parseObject(r.Data, true); err != nil {
 		return nil, fmt.Errorf("data: %w", err)
 	}
-	if l.Base, l.HadBase, err = table.parseObject(r.Base); err != nil {
+	if l.Base, l.HadBase, err = table.parseObject(r.Base, false); err != nil {
 		return nil, fmt.Errorf("base: %w", err)
 	}
 	if err := l.check(r.PK); err != nil {
@@ -333,8 +333,9 @@ func (l *Line) check(pk []json.RawMessage) error {
 	return nil
 }
 
-// parseObject reads the columns of a row. Django's name of a reference stands for its column: customer for customer_id.
-func (t *Table) parseObject(raw json.RawMessage) (values []Value, has []bool, err error) {
+// parseObject reads the columns of a row. Django's name of a reference stands for its column: customer for customer_id. A row that is
+// written has to fit the table as it is now; one of the dump may have NULL where that has been forbidden since.
+func (t *Table) parseObject(raw json.RawMessage, written bool) (values []Value, has []bool, err error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, nil, nil
 	}
@@ -343,6 +344,10 @@ func (t *Table) parseObject(raw json.RawMessage) (values []Value, has []bool, er
 		return nil, nil, err
 	}
 	values, has = make([]Value, len(t.Columns)), make([]bool, len(t.Columns))
+	var key []string
+	if k := t.Identity(); k != nil {
+		key = k.Columns
+	}
 	for _, member := range list {
 		i := t.Index(member.name)
 		if i < 0 {
@@ -357,7 +362,7 @@ func (t *Table) parseObject(raw json.RawMessage) (values []Value, has []bool, er
 		if values[i], err = ParseJSON(&t.Columns[i], member.value); err != nil {
 			return nil, nil, err
 		}
-		if values[i].Kind == Null && !t.Columns[i].Nullable && !t.Columns[i].Generated {
+		if values[i].Kind == Null && (written || slices.Contains(key, t.Columns[i].Name)) && !t.Columns[i].Nullable && !t.Columns[i].Generated {
 			return nil, nil, fmt.Errorf("column %q: %w: it is null, which the column does not take", member.name, drivers.ErrInvalid)
 		}
 		has[i] = true
@@ -431,6 +436,9 @@ func (m *Model) ParseArray(r io.Reader, yield func(place int, l *Line) error) er
 	}
 	if _, err := d.Token(); err != nil {
 		return fmt.Errorf("%w: the array ends early, after %d objects", drivers.ErrInvalid, place)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: something follows the array, which would not be read", drivers.ErrInvalid)
 	}
 	return nil
 }

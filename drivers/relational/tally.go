@@ -167,7 +167,7 @@ func (f *tallyFile) put(at int64, h Hash, n int64, known bool) error {
 	copy(slot[:], h[:])
 	binary.BigEndian.PutUint64(slot[HashSize:], uint64(n)) //nolint:gosec // all bits are kept
 	if _, err := f.file.WriteAt(slot[:], at*tallySlot); err != nil {
-		return fmt.Errorf("keep a key: %w", err)
+		return fmt.Errorf("keep a key: %w", noSpace(err))
 	}
 	if !known {
 		f.used++
