@@ -43,8 +43,8 @@ func (w watch) check(path string) error {
 	}
 }
 
-// looks is how often a lock is missed before it is taken for lost.
-const looks = 5
+// looks is how often a lock is missed before it is taken for lost: where many processes lock files, five looks in a row have missed one.
+const looks = 25
 
 func (w watch) look(path string) error {
 	held, err := heldLocks()
